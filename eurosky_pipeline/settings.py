@@ -1,0 +1,110 @@
+"""Settings: read from the environment (and `.env`) once, at the door, and typed from there on.
+
+What belongs here: names, types, defaults and meanings of the variables that `.env.example` lists.
+What does not: anything that acts on them.
+"""
+
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from eurosky_pipeline.errors import SettingsError
+
+DEFAULT_PLC_URL = "https://plc.directory"
+
+
+class Settings(BaseSettings):
+    """Every setting of the pipeline; the environment variable is the field's alias. Frozen once read."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    home: Path = Field(
+        default_factory=lambda: platformdirs.user_state_path("eurosky"),
+        validation_alias="EUROSKY_HOME",
+        description="Folder that holds everything the pipeline remembers",
+    )
+    dagster_home: Path | None = Field(
+        default=None,
+        validation_alias="DAGSTER_HOME",
+        description="Dagster's instance folder (unset: `$EUROSKY_HOME/dagster`)",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="EUROSKY_DATABASE_URL",
+        description="SQLAlchemy URL of the registry (unset: SQLite in `EUROSKY_HOME`)",
+    )
+    artifacts: str | None = Field(
+        default=None,
+        validation_alias="EUROSKY_ARTIFACTS",
+        description="Folder for CARs, manifests and reports (unset: `$EUROSKY_HOME/artifacts`)",
+    )
+    vault_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="EUROSKY_VAULT_KEY",
+        description="Key or keys, comma-separated, newest first, that encrypt credentials (unset: a 0600 file in `EUROSKY_HOME`)",
+    )
+    plc_url: str | None = Field(
+        default=None,
+        validation_alias="EUROSKY_PLC_URL",
+        description=f"PLC directory (unset: {DEFAULT_PLC_URL}, or the sandbox's for the sandbox's hosts)",
+    )
+    is_private_hosts_allowed: bool = Field(
+        default=False,
+        validation_alias="EUROSKY_ALLOW_PRIVATE_HOSTS",
+        description="Accept plain http and private addresses; never on a machine that takes other people's migrations",
+    )
+    is_legacy_conversion_enabled: bool = Field(
+        default=False, validation_alias="CONVERT_LEGACY_BLOBS", description="Convert legacy blob references"
+    )
+    parallel_blobs: int = Field(
+        default=5, ge=1, le=64, validation_alias="PARALLEL_BLOBS", description="Blob transfer threads per migration"
+    )
+    progress_update_interval: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        validation_alias="PROGRESS_UPDATE_INTERVAL",
+        description="Blobs between two writes of the progress",
+    )
+    max_repo_bytes: int = Field(
+        default=8 * 1024**3,
+        ge=1,
+        validation_alias="EUROSKY_MAX_REPO_BYTES",
+        description="Largest repository that is accepted from a host, in bytes",
+    )
+    max_blob_bytes: int = Field(
+        default=2 * 1024**3,
+        ge=1,
+        validation_alias="EUROSKY_MAX_BLOB_BYTES",
+        description="Largest blob that is accepted from a host, in bytes",
+    )
+
+    @field_validator("home", "dagster_home")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        """Dagster refuses relative homes, and a run may start in another folder."""
+        return None if value is None else value.expanduser().absolute()
+
+    @property
+    def resolved_dagster_home(self) -> Path:
+        return self.dagster_home or self.home / "dagster"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used; names the variable, never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_input=False))
+        raise SettingsError(
+            f"the environment holds a setting that cannot be used: {faults}",
+            hint="correct it, or unset it to get the default; .env.example lists them all",
+        ) from None

