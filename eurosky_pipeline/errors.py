@@ -65,9 +65,7 @@ class IntegrityError(PermanentError):
     default_code = "integrity"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "", offset: int | None = None) -> None:
-        super().__init__(
-            message if offset is None else f"{message} (at byte {offset})", code=code, hint=hint
-        )
+        super().__init__(message if offset is None else f"{message} (at byte {offset})", code=code, hint=hint)
         self.offset = offset
 
 

@@ -18,9 +18,7 @@ DEFAULT_PLC_URL = "https://plc.directory"
 class Settings(BaseSettings):
     """Every setting of the pipeline; the environment variable is the field's alias. Frozen once read."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
 
     home: Path = Field(
         default_factory=lambda: platformdirs.user_state_path("eurosky"),
@@ -45,7 +43,7 @@ class Settings(BaseSettings):
     vault_key: SecretStr | None = Field(
         default=None,
         validation_alias="EUROSKY_VAULT_KEY",
-        description="Key or keys, comma-separated, newest first, that encrypt credentials (unset: a 0600 file in `EUROSKY_HOME`)",
+        description="Key or keys, comma-separated, newest first, for the credentials (unset: a 0600 file in `EUROSKY_HOME`)",
     )
     plc_url: str | None = Field(
         default=None,

@@ -1,0 +1,209 @@
+"""One host's XRPC endpoints over a shared httpx client: JSON both ways, and streams both ways.
+
+Redirects are not followed and every JSON answer is bounded, since the host on the other side is a stranger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+from eurosky_pipeline.xrpc.errors import (
+    EXPIRED_TOKEN_NAMES,
+    AnswerInvalid,
+    HostUnreachable,
+    error_for_answer,
+    error_for_transport,
+)
+
+READ_CHUNK_BYTES = 64 * 1024
+SEND_CHUNK_BYTES = 256 * 1024
+MAX_JSON_BYTES = 8 * 1024 * 1024
+USER_AGENT = "eurosky-pipeline"
+
+Params = Mapping[str, str | int]
+Json = dict[str, Any]
+
+
+class Authorization(Protocol):
+    """Where a client gets its access token from; `Session` is the real one."""
+
+    def access_token(self) -> str:
+        """The token to send now."""
+
+    def renew(self, stale_token: str) -> None:
+        """Replace `stale_token`; once, however many threads ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer whose body is still on its way.
+
+    `size_bytes` is what the host announced (None if it did not), `mime_type` its Content-Type.
+    """
+
+    size_bytes: int | None
+    mime_type: str
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBody:
+    """A file to send: opened anew for each attempt, so that a repeated request starts at its first byte."""
+
+    path: Path
+    size_bytes: int
+    content_type: str
+    on_bytes: Callable[[int], None] | None = None
+
+    def chunks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            while chunk := file.read(SEND_CHUNK_BYTES):
+                yield chunk
+                if self.on_bytes is not None:
+                    self.on_bytes(len(chunk))
+
+
+def new_http_client(workers: int) -> httpx.Client:
+    """The shared HTTP/1.1 client: a connection to each of two hosts for every worker, and a few more.
+
+    The read time-out is for silence, not for the whole body. `trust_env` stays on: proxies are the operator's business.
+    """
+    connections = 2 * workers + 4
+    return httpx.Client(
+        http1=True,
+        follow_redirects=False,
+        timeout=httpx.Timeout(60, connect=10),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+    )
+
+
+class XrpcClient:
+    """Ask one host.
+
+    Args:
+        http: the shared client; threads may share it.
+        base_url: `scheme://host[:port]`, already accepted by the host policy.
+        authorization: a session, or None for public calls.
+    """
+
+    def __init__(self, http: httpx.Client, base_url: str, authorization: Authorization | None = None) -> None:
+        self.base_url = base_url
+        self.host = urlsplit(base_url).netloc
+        self._http = http
+        self._authorization = authorization
+
+    def __repr__(self) -> str:
+        return f"XrpcClient({self.base_url!r}, {'with' if self._authorization else 'without'} a session)"
+
+    def with_authorization(self, authorization: Authorization) -> XrpcClient:
+        return XrpcClient(self._http, self.base_url, authorization)
+
+    def query(self, nsid: str, params: Params | None = None) -> Json:
+        """GET a JSON answer. Raises the errors of `xrpc.errors`."""
+        return self._json(nsid, lambda: self._request("GET", nsid, params=params))
+
+    def procedure(self, nsid: str, body: Mapping[str, object] | None = None, *, bearer: str | None = None) -> Json:
+        """POST JSON (or nothing), read JSON. `bearer` stands in for the session's token. Raises as `query`."""
+        return self._json(nsid, lambda: self._request("POST", nsid, json=body), bearer=bearer)
+
+    def upload(self, nsid: str, body: UploadBody, *, timeout_s: float | None = None) -> Json:
+        """POST a file with its Content-Length; `timeout_s` is how long the host may think about it."""
+
+        def build() -> httpx.Request:
+            headers = {"Content-Type": body.content_type, "Content-Length": str(body.size_bytes)}
+            return self._request("POST", nsid, content=body.chunks(), headers=headers, timeout_s=timeout_s)
+
+        return self._json(nsid, build)
+
+    @contextmanager
+    def download(self, nsid: str, params: Params) -> Iterator[Download]:
+        """GET a body as a stream of chunks, raw as sent. Raises as `query`, also while the chunks are read."""
+        with self._answer(nsid, lambda: self._request("GET", nsid, params=params)) as response:
+            announced = response.headers.get("content-length", "")
+            yield Download(
+                size_bytes=int(announced) if announced.isascii() and announced.isdigit() else None,
+                mime_type=response.headers.get("content-type", ""),
+                chunks=self._chunks(response, nsid),
+            )
+
+    def _json(self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None) -> Json:
+        with self._answer(nsid, build, bearer=bearer) as response:
+            raw = self._bounded_body(response, nsid)
+        if not raw:
+            return {}
+        value = _json_object(raw)
+        if value is None:
+            raise AnswerInvalid(
+                f"{self.host} answered {nsid} with something that is not a JSON object",
+                hint=f"is {self.host} really a Personal Data Server?",
+            )
+        return value
+
+    @contextmanager
+    def _answer(
+        self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None
+    ) -> Iterator[httpx.Response]:
+        """Send, renew the session once if the host says that its token has expired, and yield a success."""
+        for is_last_try in (False, True):
+            token = bearer or (self._authorization.access_token() if self._authorization else None)
+            request = build()
+            if token is not None:
+                request.headers["Authorization"] = f"Bearer {token}"
+            try:
+                response = self._http.send(request, stream=True)
+            except httpx.HTTPError as error:
+                raise error_for_transport(error, host=self.host, nsid=nsid) from None
+            try:
+                if response.is_success:
+                    yield response
+                    return
+                body = _json_object(self._bounded_body(response, nsid)) or {}
+            finally:
+                response.close()
+            if self._authorization and not bearer and not is_last_try and _is_token_stale(response.status_code, body):
+                self._authorization.renew(token or "")
+                continue
+            raise error_for_answer(response.status_code, body, host=self.host, nsid=nsid, headers=response.headers)
+
+    def _request(self, method: str, nsid: str, *, timeout_s: float | None = None, **arguments: Any) -> httpx.Request:
+        if timeout_s is not None:
+            arguments["timeout"] = httpx.Timeout(timeout_s, connect=10)
+        return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", **arguments)
+
+    def _chunks(self, response: httpx.Response, nsid: str) -> Iterator[bytes]:
+        try:
+            yield from response.iter_raw(READ_CHUNK_BYTES)
+        except httpx.HTTPError as error:
+            raise error_for_transport(error, host=self.host, nsid=nsid) from None
+
+    def _bounded_body(self, response: httpx.Response, nsid: str) -> bytes:
+        body = bytearray()
+        for chunk in self._chunks(response, nsid):
+            body += chunk
+            if len(body) > MAX_JSON_BYTES:
+                raise AnswerInvalid(f"{self.host} answered {nsid} with more than {MAX_JSON_BYTES} bytes of JSON")
+        return bytes(body)
+
+
+def _is_token_stale(status: int, body: Mapping[str, object]) -> bool:
+    return status == 401 or (status == 400 and body.get("error") in EXPIRED_TOKEN_NAMES)
+
+
+def _json_object(raw: bytes) -> Json | None:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+__all__ = ["Authorization", "Download", "HostUnreachable", "UploadBody", "XrpcClient", "new_http_client"]

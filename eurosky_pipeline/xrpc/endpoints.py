@@ -1,0 +1,202 @@
+"""The `com.atproto.*` endpoints that a migration uses, as functions from a client to checked values.
+
+Each validates what the host said and raises `AnswerInvalid` where it breaks the endpoint's lexicon; all raise the
+errors of `xrpc.errors`. Lexicons: https://github.com/bluesky-social/atproto/tree/main/lexicons/com/atproto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
+from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
+from eurosky_pipeline.xrpc.errors import AnswerInvalid
+
+CAR_MIME_TYPE = "application/vnd.ipld.car"
+PAGE_LIMIT = 1000
+MAX_PAGES = 10_000
+IMPORT_TIMEOUT_S = 1800.0
+"""How long a host may take to digest a repository: the reference PDS needs about a minute per 100,000 records."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDescription:
+    """`describeServer`: the host's DID, its handle domains, and its upload limit in bytes where it tells."""
+
+    did: str
+    user_domains: tuple[str, ...]
+    is_invite_required: bool
+    blob_upload_limit_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """`checkAccountStatus`, as far as it can be trusted: its blob counts are shown to people and prove nothing."""
+
+    is_activated: bool
+    repo_commit: Cid | None
+    repo_rev: str
+    indexed_records: int
+    expected_blobs: int
+    imported_blobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class MissingBlob:
+    """One row of `listMissingBlobs`: a blob that a record of the account references and the host does not have."""
+
+    blob_cid: Cid
+    record_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedBlob:
+    """What the host says it has stored after `uploadBlob`."""
+
+    blob_cid: Cid
+    mime_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatestCommit:
+    """`getLatestCommit`: the repo's head at the host."""
+
+    commit_cid: Cid
+    rev: str
+
+
+def describe_server(client: XrpcClient) -> ServerDescription:
+    """Public. Tells a Personal Data Server from any other web server."""
+    answer = client.query("com.atproto.server.describeServer")
+    domains = answer.get("availableUserDomains")
+    limit = answer.get("blobUploadLimit")
+    return ServerDescription(
+        did=_text(client, answer, "did"),
+        user_domains=tuple(d for d in domains if isinstance(d, str)) if isinstance(domains, list) else (),
+        is_invite_required=answer.get("inviteCodeRequired") is True,
+        blob_upload_limit_bytes=limit if isinstance(limit, int) and limit > 0 else None,
+    )
+
+
+def get_repo(client: XrpcClient, did: str) -> AbstractContextManager[Download]:
+    """The whole repository as a CAR stream. Public for an active account; else only for the account itself."""
+    return client.download("com.atproto.sync.getRepo", {"did": did})
+
+
+def get_blob(client: XrpcClient, did: str, blob_cid: Cid) -> AbstractContextManager[Download]:
+    """One blob as a stream, with the mime type that the host has stored for it."""
+    return client.download("com.atproto.sync.getBlob", {"did": did, "cid": str(blob_cid)})
+
+
+def get_latest_commit(client: XrpcClient, did: str) -> LatestCommit:
+    answer = client.query("com.atproto.sync.getLatestCommit", {"did": did})
+    return LatestCommit(_cid(client, answer.get("cid")), _text(client, answer, "rev"))
+
+
+def list_blobs(client: XrpcClient, did: str) -> Iterator[Cid]:
+    """Every blob that the host lists for the account, page by page to the empty one.
+
+    Raises:
+        AnswerInvalid: a cursor came back a second time, or the pages do not end.
+    """
+
+    def page(cursor: str | None) -> tuple[list[object], str | None]:
+        return _page(client, "com.atproto.sync.listBlobs", "cids", {"did": did, "limit": PAGE_LIMIT}, cursor)
+
+    for item in _paged(client, page, "com.atproto.sync.listBlobs"):
+        yield _cid(client, item)
+
+
+def list_missing_blobs(client: XrpcClient) -> Iterator[MissingBlob]:
+    """Every blob that the account's records reference and the host lacks; needs a session. Raises as `list_blobs`."""
+
+    def page(cursor: str | None) -> tuple[list[object], str | None]:
+        return _page(client, "com.atproto.repo.listMissingBlobs", "blobs", {"limit": PAGE_LIMIT}, cursor)
+
+    for item in _paged(client, page, "com.atproto.repo.listMissingBlobs"):
+        if not isinstance(item, dict):
+            raise AnswerInvalid(f"{client.host} listed a missing blob that is not an object")
+        yield MissingBlob(_cid(client, item.get("cid")), _text(client, item, "recordUri"))
+
+
+def check_account_status(client: XrpcClient) -> AccountStatus:
+    """Needs a session."""
+    answer = client.query("com.atproto.server.checkAccountStatus")
+    commit = answer.get("repoCommit")
+    return AccountStatus(
+        is_activated=answer.get("activated") is not False,
+        repo_commit=_cid(client, commit) if commit else None,
+        repo_rev=str(answer.get("repoRev") or ""),
+        indexed_records=_count(answer, "indexedRecords"),
+        expected_blobs=_count(answer, "expectedBlobs"),
+        imported_blobs=_count(answer, "importedBlobs"),
+    )
+
+
+def import_repo(client: XrpcClient, car: UploadBody) -> None:
+    """Replace the account's records by those of the CAR: what the CAR lacks is deleted. Needs a session."""
+    client.upload("com.atproto.repo.importRepo", car, timeout_s=IMPORT_TIMEOUT_S)
+
+
+def upload_blob(client: XrpcClient, body: UploadBody) -> UploadedBlob:
+    """Store one blob; kept by the host only if a record that it already has references it. Needs a session."""
+    answer = client.upload("com.atproto.repo.uploadBlob", body)
+    blob = answer.get("blob")
+    ref = blob.get("ref") if isinstance(blob, dict) else None
+    if not isinstance(blob, dict) or not isinstance(ref, dict):
+        raise AnswerInvalid(f"{client.host} accepted a blob without saying which")
+    size = blob.get("size")
+    return UploadedBlob(
+        blob_cid=_cid(client, ref.get("$link")),
+        mime_type=str(blob.get("mimeType") or ""),
+        size_bytes=size if isinstance(size, int) else -1,
+    )
+
+
+def _paged(
+    client: XrpcClient, page: Callable[[str | None], tuple[list[object], str | None]], nsid: str
+) -> Iterator[object]:
+    """Follow cursors until a page is empty or names no next one: servers end their lists in both ways."""
+    cursor: str | None = None
+    seen: set[str] = set()
+    for _ in range(MAX_PAGES):
+        items, cursor = page(cursor)
+        yield from items
+        if not items or cursor is None:
+            return
+        if cursor in seen:
+            raise AnswerInvalid(f"{client.host} answers {nsid} in a circle: it gave the same cursor twice")
+        seen.add(cursor)
+    raise AnswerInvalid(f"{client.host} answers {nsid} without end: more than {MAX_PAGES} pages")
+
+
+def _page(
+    client: XrpcClient, nsid: str, key: str, params: dict[str, str | int], cursor: str | None
+) -> tuple[list[object], str | None]:
+    answer = client.query(nsid, {**params, **({"cursor": cursor} if cursor else {})})
+    items, following = answer.get(key), answer.get("cursor")
+    if not isinstance(items, list):
+        raise AnswerInvalid(f"{client.host} answered {nsid} without a list of {key}")
+    return items, following if isinstance(following, str) and following else None
+
+
+def _cid(client: XrpcClient, value: object) -> Cid:
+    try:
+        return parse_cid(value if isinstance(value, str) else "")
+    except CidError as error:
+        raise AnswerInvalid(f"{client.host} sent a CID that is none: {error.message}") from None
+
+
+def _text(client: XrpcClient, answer: Json, key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str):
+        raise AnswerInvalid(f"{client.host} left {key} out of its answer")
+    return value
+
+
+def _count(answer: Json, key: str) -> int:
+    value = answer.get(key)
+    return value if isinstance(value, int) and value >= 0 else 0

@@ -1,0 +1,95 @@
+"""A logged-in account on one host, shared by all threads of a run.
+
+The reference PDS allows few logins (30 in 5 minutes, 300 a day), rotates the refresh token at each use, and counts
+five threads that refresh at once as five: so one session a host and run, renewed by whoever comes first.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from eurosky_pipeline.errors import EuroskyError, FatalError
+from eurosky_pipeline.xrpc.client import Json, XrpcClient
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, AuthError, RequestRefused
+
+CREATE_SESSION = "com.atproto.server.createSession"
+REFRESH_SESSION = "com.atproto.server.refreshSession"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+
+
+class Session:
+    """An open session; made by `log_in`. Implements `client.Authorization`."""
+
+    def __init__(self, public: XrpcClient, did: str, password: SecretStr, tokens: _Tokens) -> None:
+        self.did = did
+        self._public = public
+        self._password = password
+        self._tokens = tokens
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Session(did={self.did!r}, host={self._public.host!r})"
+
+    def access_token(self) -> str:
+        return self._tokens.access
+
+    def renew(self, stale_token: str) -> None:
+        """Replace the access token, if it is still `stale_token`; log in again where the refresh is refused.
+
+        Raises:
+            AuthError: the password is no longer accepted either.
+            TransientError: the host cannot be asked just now.
+        """
+        with self._lock:
+            if self._tokens.access != stale_token:
+                return  # another thread has renewed it while this one waited
+            try:
+                answer = self._public.procedure(REFRESH_SESSION, bearer=self._tokens.refresh)
+            except (AuthError, RequestRefused):
+                answer = _create_session(self._public, self.did, self._password)
+            self._tokens = _tokens_of(answer, self._public.host)
+
+
+def log_in(public: XrpcClient, did: str, password: SecretStr) -> Session:
+    """Open a session for `did`.
+
+    Raises:
+        AuthError: wrong password, no such account, second factor, taken down.
+        FatalError: the host opened a session for another account than the one asked for.
+        TransientError: the host cannot be asked just now.
+    """
+    answer = _create_session(public, did, password)
+    if answer.get("did") != did:
+        raise FatalError(
+            f"{public.host} opened a session for another account than {did}",
+            code="wrong_account",
+            hint="check the host; do not send it this password again",
+        )
+    return Session(public, did, password, _tokens_of(answer, public.host))
+
+
+def _create_session(public: XrpcClient, did: str, password: SecretStr) -> Json:
+    secret = password.get_secret_value()
+    try:
+        return public.procedure(CREATE_SESSION, {"identifier": did, "password": secret})
+    except EuroskyError as error:
+        # a hostile host may echo the password in its error text
+        if secret and secret in error.message:
+            error.message = error.message.replace(secret, "…")
+            error.args = (error.message,)
+        raise
+
+
+def _tokens_of(answer: Json, host: str) -> _Tokens:
+    access, refresh = answer.get("accessJwt"), answer.get("refreshJwt")
+    if not isinstance(access, str) or not isinstance(refresh, str) or not access or not refresh:
+        raise AnswerInvalid(f"{host} opened a session without tokens")
+    return _Tokens(access, refresh)
