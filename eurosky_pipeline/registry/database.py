@@ -1,0 +1,96 @@
+"""Opening the registry's database: the engine, and its schema brought up to date by Alembic.
+
+The version table has a name of our own, since Dagster keeps its `alembic_version` in the same PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnClause, Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.settings import Settings
+
+VERSION_TABLE = "eurosky_schema_version"
+SCHEMA_HEAD = "0001"
+"""The newest schema revision; spares a start the import of Alembic where there is nothing to do."""
+
+_BUSY_TIMEOUT_S = 30
+
+
+def open_engine(settings: Settings) -> Engine:
+    """An engine on a database whose schema is current.
+
+    Raises:
+        SettingsError: `EUROSKY_DATABASE_URL` is no SQLAlchemy URL, or `EUROSKY_HOME` cannot be written.
+    """
+    engine = _new_engine(settings)
+    if _schema_version(engine) != SCHEMA_HEAD:
+        with engine.begin() as connection:
+            upgrade(connection)
+    return engine
+
+
+def is_embedded(settings: Settings) -> bool:
+    """Whether the registry is the SQLite file in `EUROSKY_HOME`, which needs no server and no key from outside."""
+    return settings.database_url is None or settings.database_url.get_secret_value().startswith("sqlite")
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to its newest revision, inside the connection's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "schema").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _new_engine(settings: Settings) -> Engine:
+    if settings.database_url is None:
+        try:
+            settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(
+                f"EUROSKY_HOME {settings.home} cannot be made: {error.strerror}", hint="set it to a writable folder"
+            ) from None
+        url = make_url("sqlite://").set(database=str(settings.home / "registry.sqlite"))
+    else:
+        try:
+            url = make_url(settings.database_url.get_secret_value())
+        except ArgumentError:
+            raise SettingsError("EUROSKY_DATABASE_URL is not a SQLAlchemy URL", hint="unset it for SQLite") from None
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions; readers do not block the writer."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # a transaction that reads first and writes later would fail at once, and not wait, when another has written between
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _schema_version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table(VERSION_TABLE):
+            return None
+        version: ColumnClause[str] = sql_column("version_num")
+        found: str | None = connection.execute(select(version).select_from(sql_table(VERSION_TABLE))).scalar()
+        return found

@@ -1,0 +1,49 @@
+"""Holding a lease for as long as a step works, however long a host takes to answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.registry.registry import LeaseHeldError, Registry
+
+LEASE_LIFETIME_S = 90.0
+_RENEW_INTERVAL_S = LEASE_LIFETIME_S / 3
+
+
+@contextmanager
+def hold_lease(registry: Registry, token: str, holder: str, stop: threading.Event) -> Iterator[None]:
+    """Take the lease, renew it from a thread of its own, and keep it when the block ends: the next step of the same
+    run goes on with it, and `Registry.release_leases` ends it.
+
+    `stop` is set if the lease is lost, so that whoever works can end.
+
+    Raises:
+        LeaseHeldError: another run holds it, or took it while this one was away.
+    """
+    registry.acquire_lease(token, holder, LEASE_LIFETIME_S)
+    is_done = threading.Event()
+    lost: list[LeaseHeldError] = []
+
+    def renew() -> None:
+        while not is_done.wait(_RENEW_INTERVAL_S):
+            try:
+                registry.acquire_lease(token, holder, LEASE_LIFETIME_S)
+            except LeaseHeldError as error:
+                lost.append(error)
+                stop.set()
+                return
+            except EuroskyError:
+                continue  # the next round may do better; the lease outlives two misses
+
+    thread = threading.Thread(target=renew, name=f"lease-{token}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
+    if lost:
+        raise lost[0]

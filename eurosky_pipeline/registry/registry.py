@@ -1,0 +1,252 @@
+"""The registry: every change of a migration's row goes through here, and each is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Connection, Engine, case, insert, select, update
+from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
+
+from eurosky_pipeline.errors import ConflictError, EuroskyError, SettingsError
+from eurosky_pipeline.registry.database import open_engine
+from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
+from eurosky_pipeline.registry.migration import Migration, NewMigration, is_token, new_token
+from eurosky_pipeline.registry.states import INACTIVE, STOPPED, State, is_allowed
+from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, credentials, migrations
+from eurosky_pipeline.registry.vault import Side, Vault, open_vault
+from eurosky_pipeline.settings import Settings
+
+CREDENTIAL_LIFETIME = timedelta(hours=48)
+_MAX_ERROR_TEXT = 2000
+
+
+class LeaseHeldError(ConflictError):
+    """Another run works on this migration; what is stored about it is that run's business."""
+
+    default_code = "lease_held"
+
+
+class Registry:
+    """The migrations table and what belongs to it. Safe to share between threads."""
+
+    def __init__(self, engine: Engine, vault: Vault) -> None:
+        self._engine = engine
+        self._vault = vault
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def add(self, new: NewMigration, passwords: Mapping[Side, SecretStr]) -> Migration:
+        """Register a migration, its passwords encrypted, in state `pending_repo`.
+
+        Raises:
+            ConflictError: the DID already has an active migration.
+        """
+        token, now = new_token(), _now()
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    insert(migrations).values(
+                        token=token,
+                        did=new.did,
+                        handle=new.handle,
+                        source_pds=new.source_pds,
+                        destination_pds=new.destination_pds,
+                        state=State.PENDING_REPO,
+                        convert_legacy_blobs=new.convert_legacy_blobs,
+                        is_active_destination_allowed=new.is_active_destination_allowed,
+                        progress_data={},
+                        created_at=now,
+                        updated_at=now,
+                    )
+                )
+                for side, password in passwords.items():
+                    connection.execute(
+                        insert(credentials).values(
+                            token=token,
+                            side=side,
+                            ciphertext=self._vault.seal(token, side, password),
+                            expires_at=now + CREDENTIAL_LIFETIME,
+                        )
+                    )
+        except DatabaseIntegrityError:
+            raise self._already_active(new.did) from None
+        return self.get(token)
+
+    def get(self, token: str) -> Migration:
+        """Raises SettingsError if there is no such migration."""
+        with self._engine.connect() as connection:
+            return _read(connection, token)
+
+    def find(self, states: Iterable[State] = ()) -> list[Migration]:
+        """Migrations, oldest first; all, or those in the given states."""
+        query = select(migrations).order_by(migrations.c.created_at, migrations.c.token)
+        wanted = list(states)
+        if wanted:
+            query = query.where(migrations.c.state.in_(wanted))
+        with self._engine.connect() as connection:
+            return [Migration.from_row(row) for row in connection.execute(query).mappings()]
+
+    def password(self, token: str, side: Side) -> SecretStr | None:
+        """The password given for one side; None if none was.
+
+        Raises: SettingsError if it has expired, VaultError if it cannot be decrypted.
+        """
+        query = select(credentials.c.ciphertext, credentials.c.expires_at).where(
+            credentials.c.token == token, credentials.c.side == side
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        if row.expires_at <= _now():
+            raise SettingsError(
+                f"the {side} password of {token} has expired",
+                code="credentials_expired",
+                hint="add the migration again; passwords are kept for 48 hours",
+            )
+        return self._vault.open(token, side, row.ciphertext)
+
+    def transition(self, token: str, before: State, after: State, progress: Mapping[str, Any] | None = None) -> None:
+        """Move from `before` to `after`, and write `progress` in the same transaction.
+
+        Raises:
+            ConflictError: the migration is not in `before` (any more), or there is no way between the two.
+        """
+        if not is_allowed(before, after):
+            raise ConflictError(f"there is no way from {before} to {after}", code="state_conflict")
+        values: dict[str, Any] = {"state": after, "updated_at": _now()}
+        if after in STOPPED:
+            values["stopped_in"] = migrations.c.stopped_in if before in STOPPED else before
+        else:
+            values |= {"stopped_in": None, "error_code": None, "error_text": None}
+        with self._engine.begin() as connection:
+            self._compare_and_set(connection, token, before, values)
+            _merge_progress(connection, token, progress or {})
+
+    def resume(self, token: str) -> Migration:
+        """Bring a stopped migration back to where it stopped; one that is under way stays as it is.
+
+        Raises:
+            ConflictError: another migration of the same DID has become active meanwhile.
+        """
+        migration = self.get(token)
+        if migration.state not in STOPPED:
+            return migration
+        try:
+            self.transition(token, migration.state, migration.stopped_in or State.PENDING_REPO)
+        except DatabaseIntegrityError:
+            raise self._already_active(migration.did) from None
+        return self.get(token)
+
+    def fail(self, token: str, error: EuroskyError) -> None:
+        """Mark the migration `failed`, with the error's code and text, whatever it was doing."""
+        migration = self.get(token)
+        values: dict[str, Any] = {
+            "state": State.FAILED,
+            "stopped_in": migration.stopped_in if migration.state in STOPPED else migration.state,
+            "error_code": error.code,
+            "error_text": error.with_hint()[:_MAX_ERROR_TEXT],
+            "updated_at": _now(),
+        }
+        with self._engine.begin() as connection:
+            self._compare_and_set(connection, token, migration.state, values)
+
+    def record(self, token: str, progress: Mapping[str, Any], outcomes: Iterable[BlobOutcome] = ()) -> None:
+        """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""
+        with self._engine.begin() as connection:
+            write_outcomes(connection, token, outcomes, _now())
+            _merge_progress(connection, token, progress)
+
+    def outcomes(self, token: str) -> list[BlobOutcome]:
+        """The ledger of one migration."""
+        return read_outcomes(self._engine, token)
+
+    def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> None:
+        """Take, or renew, the right to work on a migration; a new holder counts as an attempt.
+
+        Raises:
+            LeaseHeldError: another holder has it, and it has not expired.
+        """
+        now = _now()
+        columns = migrations.c
+        is_free = (
+            columns.lease_expires_at.is_(None) | (columns.lease_expires_at < now) | (columns.lease_holder == holder)
+        )
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                update(migrations)
+                .where(columns.token == token, is_free)
+                .values(
+                    attempts=columns.attempts + case((columns.lease_holder == holder, 0), else_=1),
+                    lease_holder=holder,
+                    lease_expires_at=now + timedelta(seconds=lifetime_s),
+                )
+            )
+            if changed.rowcount == 0:
+                migration = _read(connection, token)
+                raise LeaseHeldError(
+                    f"{token} is being worked on by run {migration.lease_holder}",
+                    hint="wait for that run; a dead one loses its hold within two minutes",
+                )
+
+    def release_leases(self, holder: str) -> None:
+        """Let go of everything that this holder holds."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
+            )
+
+    def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:
+        changed = connection.execute(
+            update(migrations).where(migrations.c.token == token, migrations.c.state == before).values(**values)
+        )
+        if changed.rowcount != 1:
+            found = _read(connection, token).state
+            raise ConflictError(
+                f"{token} is {found}, and not {before} as expected",
+                code="state_conflict",
+                hint="look at it, run it again",
+            )
+
+    def _already_active(self, did: str) -> ConflictError:
+        active = [m.token for m in self.find() if m.did == did and m.state not in INACTIVE]
+        return ConflictError(
+            f"{did} already has an active migration, {', '.join(active) or ONE_ACTIVE_PER_DID}",
+            code="already_active",
+            hint="finish or cancel that one first",
+        )
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registry of these settings, its schema current. Raises SettingsError."""
+    return Registry(open_engine(settings), open_vault(settings))
+
+
+def _read(connection: Connection, token: str) -> Migration:
+    row = connection.execute(select(migrations).where(migrations.c.token == token)).mappings().one_or_none()
+    if row is None or not is_token(token):
+        raise SettingsError(
+            f"there is no migration {token[:40]!r}",
+            code="unknown_token",
+            hint="`eurosky migrations list` shows them all",
+        )
+    return Migration.from_row(row)
+
+
+def _merge_progress(connection: Connection, token: str, changes: Mapping[str, Any]) -> None:
+    if not changes:
+        return
+    query = select(migrations.c.progress_data).where(migrations.c.token == token).with_for_update()
+    merged = {**connection.execute(query).scalar_one(), **changes}
+    kept = {key: value for key, value in merged.items() if value is not None}
+    connection.execute(
+        update(migrations).where(migrations.c.token == token).values(progress_data=kept, updated_at=_now())
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""The schema's history; the newest revision's number stands in `database.SCHEMA_HEAD`."""

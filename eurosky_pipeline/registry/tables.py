@@ -1,0 +1,98 @@
+"""The tables, as SQLAlchemy Core has them; how they come to be is in `schema/versions`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware moments in UTC, also on SQLite, which forgets the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+ONE_ACTIVE_PER_DID = "ix_migrations_one_active_per_did"
+
+metadata = MetaData()
+
+migrations = Table(
+    "migrations",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("did", Text, nullable=False),
+    Column("handle", Text),
+    Column("source_pds", Text, nullable=False),
+    Column("destination_pds", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("stopped_in", String(32)),
+    Column("error_code", String(64)),
+    Column("error_text", Text),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("convert_legacy_blobs", Boolean),
+    Column("is_active_destination_allowed", Boolean, nullable=False, server_default=text("false")),
+    Column("progress_data", JSON, nullable=False),
+    Column("lease_holder", Text),
+    Column("lease_expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(
+        ONE_ACTIVE_PER_DID,
+        "did",
+        unique=True,
+        sqlite_where=text("state NOT IN ('failed', 'cancelled', 'completed')"),
+        postgresql_where=text("state NOT IN ('failed', 'cancelled', 'completed')"),
+    ),
+    Index("ix_migrations_state", "state"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("token", String(32), ForeignKey("migrations.token", ondelete="CASCADE"), primary_key=True),
+    Column("side", String(16), primary_key=True),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("token", String(32), ForeignKey("migrations.token", ondelete="CASCADE"), primary_key=True),
+    Column("blob_cid", String(64), primary_key=True),
+    Column("outcome", String(32), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("error_code", String(64)),
+    Column("error_text", Text),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
