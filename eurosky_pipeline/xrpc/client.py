@@ -18,7 +18,6 @@ import httpx
 from eurosky_pipeline.xrpc.errors import (
     EXPIRED_TOKEN_NAMES,
     AnswerInvalid,
-    HostUnreachable,
     error_for_answer,
     error_for_transport,
 )
@@ -132,12 +131,12 @@ class XrpcClient:
             yield Download(
                 size_bytes=int(announced) if announced.isascii() and announced.isdigit() else None,
                 mime_type=response.headers.get("content-type", ""),
-                chunks=self._chunks(response, nsid),
+                chunks=_chunks(response, self.host, nsid),
             )
 
     def _json(self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None) -> Json:
         with self._answer(nsid, build, bearer=bearer) as response:
-            raw = self._bounded_body(response, nsid)
+            raw = _bounded_body(response, self.host, nsid)
         if not raw:
             return {}
         value = _json_object(raw)
@@ -166,7 +165,7 @@ class XrpcClient:
                 if response.is_success:
                     yield response
                     return
-                body = _json_object(self._bounded_body(response, nsid)) or {}
+                body = _json_object(_bounded_body(response, self.host, nsid)) or {}
             finally:
                 response.close()
             if self._authorization and not bearer and not is_last_try and _is_token_stale(response.status_code, body):
@@ -179,19 +178,33 @@ class XrpcClient:
             arguments["timeout"] = httpx.Timeout(timeout_s, connect=10)
         return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", **arguments)
 
-    def _chunks(self, response: httpx.Response, nsid: str) -> Iterator[bytes]:
-        try:
-            yield from response.iter_raw(READ_CHUNK_BYTES)
-        except httpx.HTTPError as error:
-            raise error_for_transport(error, host=self.host, nsid=nsid) from None
 
-    def _bounded_body(self, response: httpx.Response, nsid: str) -> bytes:
-        body = bytearray()
-        for chunk in self._chunks(response, nsid):
-            body += chunk
-            if len(body) > MAX_JSON_BYTES:
-                raise AnswerInvalid(f"{self.host} answered {nsid} with more than {MAX_JSON_BYTES} bytes of JSON")
-        return bytes(body)
+def fetch_json(http: httpx.Client, url: str, *, host: str, what: str) -> tuple[int, Json | None]:
+    """GET a document that is no XRPC answer: its status and the JSON object in it, None if there is none.
+
+    Raises: HostUnreachable, AnswerInvalid (larger than any honest document).
+    """
+    try:
+        with http.stream("GET", url) as response:
+            return response.status_code, _json_object(_bounded_body(response, host, what))
+    except httpx.HTTPError as error:
+        raise error_for_transport(error, host=host, nsid=what) from None
+
+
+def _chunks(response: httpx.Response, host: str, nsid: str) -> Iterator[bytes]:
+    try:
+        yield from response.iter_raw(READ_CHUNK_BYTES)
+    except httpx.HTTPError as error:
+        raise error_for_transport(error, host=host, nsid=nsid) from None
+
+
+def _bounded_body(response: httpx.Response, host: str, nsid: str) -> bytes:
+    body = bytearray()
+    for chunk in _chunks(response, host, nsid):
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise AnswerInvalid(f"{host} answered {nsid} with more than {MAX_JSON_BYTES} bytes of JSON")
+    return bytes(body)
 
 
 def _is_token_stale(status: int, body: Mapping[str, object]) -> bool:
@@ -204,6 +217,3 @@ def _json_object(raw: bytes) -> Json | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-__all__ = ["Authorization", "Download", "HostUnreachable", "UploadBody", "XrpcClient", "new_http_client"]

@@ -1,0 +1,1 @@
+"""Files: the scratch folder of a migration, and the store for what outlives a run."""
