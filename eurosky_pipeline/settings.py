@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     vault_key: SecretStr | None = Field(
         default=None,
         validation_alias="EUROSKY_VAULT_KEY",
-        description="Key or keys, comma-separated, newest first, for the credentials (unset: a 0600 file in `EUROSKY_HOME`)",
+        description="Keys for the credentials, comma-separated, newest first (unset: a 0600 file in `EUROSKY_HOME`)",
     )
     plc_url: str | None = Field(
         default=None,

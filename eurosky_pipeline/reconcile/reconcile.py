@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import PermanentError, TransientError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.transfer.manifest import ManifestRow
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import AccountStatus, check_account_status, list_missing_blobs
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAMES_SHOWN = 20
 
@@ -137,14 +135,17 @@ def reconcile(
     )
 
 
-def as_frame(verdicts: Iterable[BlobVerdict]) -> pd.DataFrame:
-    """The report as a table, one row a blob."""
+def write_report(result: Reconciliation, path: Path) -> None:
+    """The report as a CSV table, one row a blob, atomically."""
     import pandas as pd
 
-    return pd.DataFrame(
-        [(str(v.blob_cid), str(v.verdict), v.reason, v.size_bytes, v.first_record) for v in verdicts],
+    table = pd.DataFrame(
+        [(str(v.blob_cid), str(v.verdict), v.reason, v.size_bytes, v.first_record) for v in result.verdicts],
         columns=["blob_cid", "verdict", "reason", "size_bytes", "first_record"],
     )
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    table.to_csv(partial, index=False)
+    partial.replace(path)
 
 
 def _judge(

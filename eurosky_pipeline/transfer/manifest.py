@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.blob_refs import find_blob_refs
@@ -86,8 +86,9 @@ def manifest_rows(manifest: pd.DataFrame) -> Iterator[ManifestRow]:
     import pandas as pd
 
     for row in manifest.to_dict("records"):
-        values = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        yield ManifestRow(**{**values, "blob_cid": parse_cid(values["blob_cid"])})
+        values: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        values["blob_cid"] = parse_cid(values["blob_cid"])
+        yield ManifestRow(**values)
 
 
 def _frame(rows: list[ManifestRow]) -> pd.DataFrame:

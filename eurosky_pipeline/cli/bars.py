@@ -1,0 +1,75 @@
+"""Progress in the foreground: bars on a terminal, a line a stage elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+
+class _AmountColumn(ProgressColumn):
+    """Bytes as bytes, blobs as blobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes, self._items = DownloadColumn(binary_units=True), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("summary"):
+            return Text(str(task.fields["summary"]))
+        return self._bytes.render(task) if task.fields.get("unit") == "B" else self._items.render(task)
+
+
+class ForegroundProgress:
+    """A `transfer.progress.ProgressSink` that people can watch; a context manager."""
+
+    def __init__(self) -> None:
+        self._is_live = sys.stderr.isatty()
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(bar_width=30),
+            _AmountColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not self._is_live,
+        )
+        self._tasks: dict[str, tuple[TaskID, float]] = {}
+
+    def __enter__(self) -> ForegroundProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, stage: str, total: int | None, unit: str) -> None:
+        self._tasks[stage] = (self._progress.add_task(stage.ljust(22), total=total, unit=unit), time.monotonic())
+
+    def advance(self, stage: str, amount: int) -> None:
+        self._progress.advance(self._tasks[stage][0], amount)
+
+    def end(self, stage: str, summary: str) -> None:
+        task, started_s = self._tasks[stage]
+        done = self._progress.tasks[self._progress.task_ids.index(task)]
+        total = done.total or done.completed or 1
+        self._progress.update(task, total=total, completed=total, summary=summary)
+        if not self._is_live:
+            print(f"{stage:22} {summary} ({time.monotonic() - started_s:.1f} s)", file=sys.stderr, flush=True)

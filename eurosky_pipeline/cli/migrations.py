@@ -1,0 +1,182 @@
+"""`eurosky migrations`: the registry from the command line."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eurosky_pipeline.cli.output import json_option, print_json, print_table, tell
+from eurosky_pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from eurosky_pipeline.registry.migration import Migration
+
+
+@click.group()
+def migrations() -> None:
+    """Register migrations and look at them."""
+
+
+@migrations.command()
+@click.option("--did", required=True, help="The account, did:plc:… or did:web:….")
+@click.option("--source-pds", required=True, metavar="URL", help="The server that holds the account now.")
+@click.option("--destination-pds", required=True, metavar="URL", help="The server it moves to; has it, deactivated.")
+@click.option(
+    "--destination-password-env",
+    required=True,
+    metavar="VAR",
+    help="Environment variable with the account's main password at the destination.",
+)
+@click.option(
+    "--source-password-env", metavar="VAR", help="The same for the source; needed if it is deactivated there."
+)
+@click.option("--handle", help="The account's handle, for people.")
+@click.option("--convert-legacy-blobs/--no-convert-legacy-blobs", default=None, help="Overrides CONVERT_LEGACY_BLOBS.")
+@click.option(
+    "--allow-active-destination",
+    is_flag=True,
+    help="Import even if the account is active at the destination: what was written there is deleted.",
+)
+@json_option
+def add(
+    did: str,
+    source_pds: str,
+    destination_pds: str,
+    destination_password_env: str,
+    source_password_env: str | None,
+    handle: str | None,
+    *,
+    convert_legacy_blobs: bool | None,
+    allow_active_destination: bool,
+    is_json: bool,
+) -> None:
+    """Register one migration; nothing moves yet. Prints its token.
+
+    Passwords come from environment variables, never from the command line, and are stored encrypted for 48 hours.
+    """
+    from eurosky_pipeline.registry.migration import NewMigration
+    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.registry.vault import Side
+    from eurosky_pipeline.sandbox.state import allowed_addresses
+    from eurosky_pipeline.settings import load_settings
+    from eurosky_pipeline.xrpc.host_policy import HostPolicy
+
+    settings = load_settings()
+    policy = HostPolicy(settings.is_private_hosts_allowed, allowed_addresses(settings.home))
+    passwords = {Side.DESTINATION: _password(destination_password_env)}
+    if source_password_env:
+        passwords[Side.SOURCE] = _password(source_password_env)
+    new = NewMigration(
+        did=did,
+        source_pds=policy.normalize(source_pds),
+        destination_pds=policy.normalize(destination_pds),
+        handle=handle,
+        convert_legacy_blobs=convert_legacy_blobs,
+        is_active_destination_allowed=allow_active_destination,
+    )
+    registry = open_registry(settings)
+    migration = registry.add(new, passwords)
+    registry.close()
+    if is_json:
+        print_json({"token": migration.token})
+    else:
+        click.echo(migration.token)
+        tell(f"registered; `eurosky migrate {migration.token}` moves it now")
+
+
+@migrations.command("list")
+@click.option("--state", "states", multiple=True, help="Only this state; may be given several times.")
+@json_option
+def list_(states: tuple[str, ...], *, is_json: bool) -> None:
+    """Every migration, oldest first."""
+    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.registry.states import State
+    from eurosky_pipeline.settings import load_settings
+
+    try:
+        wanted = [State(state) for state in states]
+    except ValueError:
+        raise click.BadParameter(f"a state is one of {', '.join(State)}", param_hint="--state") from None
+    registry = open_registry(load_settings())
+    found = registry.find(wanted)
+    registry.close()
+    if is_json:
+        print_json([_row(migration) for migration in found])
+        return
+    header = ["token", "did", "state", "blobs", "source", "destination"]
+    print_table("", header, [_cells(migration) for migration in found])
+
+
+@migrations.command()
+@click.argument("token")
+@json_option
+def show(token: str, *, is_json: bool) -> None:
+    """One migration with its progress, and what went wrong if anything did."""
+    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.settings import load_settings
+
+    registry = open_registry(load_settings())
+    migration = registry.get(token)
+    registry.close()
+    if is_json:
+        print_json(_row(migration) | _details(migration))
+        return
+    details = _details(migration)
+    progress = details.pop("progress_data")
+    error = details.pop("error") or {}
+    rows = {**_row(migration), **details, **{f"error {k}": v for k, v in error.items()}, **progress}
+    print_table(token, ["", ""], [(name, value) for name, value in rows.items() if value is not None])
+
+
+def _row(migration: Migration) -> dict[str, Any]:
+    return {
+        "token": migration.token,
+        "did": migration.did,
+        "handle": migration.handle,
+        "state": str(migration.state),
+        "source_pds": migration.source_pds,
+        "destination_pds": migration.destination_pds,
+        "created_at": migration.created_at.isoformat(timespec="seconds"),
+        "updated_at": migration.updated_at.isoformat(timespec="seconds"),
+    }
+
+
+def _details(migration: Migration) -> dict[str, Any]:
+    has_error = migration.error_code is not None
+    return {
+        "stopped_in": migration.stopped_in,
+        "attempts": migration.attempts,
+        "convert_legacy_blobs": migration.convert_legacy_blobs,
+        "error": {"code": migration.error_code, "text": migration.error_text} if has_error else None,
+        "progress_data": migration.progress_data,
+    }
+
+
+def _cells(migration: Migration) -> tuple[object, ...]:
+    progress = migration.progress_data
+    blobs = f"{progress.get('blobs_completed', 0)}/{progress['blobs_total']}" if "blobs_total" in progress else ""
+    return (
+        migration.token,
+        migration.handle or migration.did,
+        migration.state,
+        blobs,
+        migration.source_pds,
+        migration.destination_pds,
+    )
+
+
+def _password(variable: str) -> SecretStr:
+    from pydantic import SecretStr
+
+    value = os.environ.get(variable, "")
+    if not value:
+        raise SettingsError(
+            f"the environment variable {variable} is not set, or empty",
+            code="password_missing",
+            hint=f"`read -rs {variable} && export {variable}` sets it without showing it",
+        )
+    return SecretStr(value)

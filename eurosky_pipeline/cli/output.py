@@ -1,0 +1,50 @@
+"""What goes where: the result to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """The `--json` switch that every command with a result has."""
+    return click.option("--json", "is_json", is_flag=True, help="Print the result as one JSON value.")(command)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str, ensure_ascii=False))
+
+
+def tell(text: str) -> None:
+    """A line for people, beside the result."""
+    click.echo(text, err=True)
+
+
+def print_error(code: str, message: str, hint: str, *, is_json: bool) -> None:
+    """An error for people on stderr, or for programs on stdout."""
+    if is_json:
+        print_json({"error": {"code": code, "message": message, "hint": hint}})
+        return
+    tell(f"{click.style('error:', fg='red', bold=True)} {message}")
+    if hint:
+        tell(f"  {click.style('→', fg='yellow')} {hint}")
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)

@@ -1,0 +1,107 @@
+"""The blobs, from server to server."""
+
+import time
+from collections.abc import Callable
+
+from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, MetadataValue, ResourceParam, asset
+
+from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
+from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
+from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
+from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
+from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.resources import (
+    BlobTransferResource,
+    PdsResource,
+    RegistryResource,
+    WorkspaceResource,
+)
+from eurosky_pipeline.orchestration.steps import Step, migration_step
+from eurosky_pipeline.registry.states import State
+from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
+from eurosky_pipeline.transfer.manifest import manifest_rows, read_manifest
+from eurosky_pipeline.transfer.progress import ProgressSink
+
+OBSERVATION_INTERVAL_S = 30.0
+OBSERVATION_SHARE = 0.05
+
+
+@asset(partitions_def=MIGRATIONS, group_name="migration", kinds={"atproto", "pds"}, deps=[imported_repo, blob_manifest])
+def transferred_blobs(
+    context: AssetExecutionContext,
+    registry: RegistryResource,
+    workspace: WorkspaceResource,
+    pds: PdsResource,
+    blob_transfer: BlobTransferResource,
+    progress: ResourceParam[ProgressSink],
+) -> MaterializeResult:
+    """Every blob of the manifest, by `com.atproto.sync.getBlob` and `com.atproto.repo.uploadBlob`, five at a time.
+
+    Each is hashed on its way to disk, compared with its CID, sent with its own mime type, and the answer compared
+    again. A blob that fails is recorded with its reason, and the rest goes on.
+    """
+    with migration_step(context, registry.opened()) as step:
+        migration, files = step.migration, workspace.of(step.token)
+        if migration.state is State.PENDING_REPO:
+            raise FatalError(
+                "a blob sent before its repository is lost to the destination",
+                code="repo_not_imported",
+                hint="materialize imported_repo first",
+            )
+        cids = [row.blob_cid for row in manifest_rows(read_manifest(files.fetch(MANIFEST_CSV)))]
+        registry.opened().record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None})
+        progress.begin("transferred_blobs", len(cids), "blobs")
+        totals = blob_transfer.run(
+            cids,
+            pds.source(migration, registry.opened()),
+            pds.destination(migration, registry.opened()),
+            migration=migration,
+            registry=registry.opened(),
+            workspace=files,
+            stop=step.stop,
+            on_settled=_teller(context, progress),
+        )
+        progress.end("transferred_blobs", f"{totals.blobs_completed:,} blobs, {human_bytes(totals.bytes_transferred)}")
+        return MaterializeResult(metadata=_metadata(step, totals))
+
+
+def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[[TransferTotals], None]:
+    """Tell the foreground of each blob, and Dagster now and then, as an event costs tens of milliseconds."""
+    told_share, told_s = 0.0, time.monotonic()
+
+    def tell(totals: TransferTotals) -> None:
+        nonlocal told_share, told_s
+        progress.advance("transferred_blobs", 1)
+        share, now_s = totals.blobs_settled / totals.blobs_total, time.monotonic()
+        since_s = now_s - told_s
+        if since_s >= OBSERVATION_INTERVAL_S or (since_s >= 1 and share - told_share >= OBSERVATION_SHARE):
+            told_share, told_s = share, now_s
+            numbers = {
+                "blobs_settled": totals.blobs_settled,
+                "blobs_total": totals.blobs_total,
+                "bytes_transferred": totals.bytes_transferred,
+                "failed": len(totals.failed),
+            }
+            context.log_event(AssetObservation(context.asset_key, partition=context.partition_key, metadata=numbers))
+
+    return tell
+
+
+def _metadata(step: Step, totals: TransferTotals) -> dict[str, MetadataValue | str | int | float]:
+    rate = totals.bytes_transferred / step.duration_s if step.duration_s else 0.0
+    failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:20]]
+    return {
+        "blobs_total": totals.blobs_total,
+        "blobs_completed": totals.blobs_completed,
+        "blobs_failed": len(totals.failed),
+        "bytes_transferred": totals.bytes_transferred,
+        "bytes_per_s": round(rate),
+        "duration_s": step.duration_s,
+        "summary": markdown(
+            f"**{totals.blobs_completed:,} of {totals.blobs_total:,} blobs**, "
+            f"{human_bytes(totals.bytes_transferred)} at {human_bytes(rate)}/s",
+            markdown_table(["outcome", "blobs"], totals.by_outcome.items()),
+            markdown_table(["failed blob", "outcome", "reason"], failures) if failures else "",
+        ),
+    }

@@ -1,0 +1,31 @@
+"""Numbers and tables as people read them in the UI."""
+
+from collections.abc import Iterable, Sequence
+
+from dagster import MetadataValue
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def human_bytes(size_bytes: float) -> str:
+    """`1536` → `1.5 KiB`."""
+    for unit in _UNITS:
+        if size_bytes < 1024 or unit == _UNITS[-1]:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    raise AssertionError("the last unit takes every size")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown; cells are made safe, since some hold text from strangers."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def markdown(*parts: str) -> MetadataValue:
+    """Paragraphs and tables, one below the other."""
+    return MetadataValue.md("\n\n".join(part for part in parts if part))
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,85 @@
+"""What every asset does around its work: hold the lease, resume a stopped migration, and record a failure truly."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dagster import AssetExecutionContext, Failure
+
+from eurosky_pipeline.errors import EuroskyError, FatalError
+from eurosky_pipeline.registry.lease import hold_lease
+from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.transfer.export_repo import StoppedError
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One asset's work on one migration. `stop` is set when the work has to end."""
+
+    migration: Migration
+    stop: threading.Event
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def token(self) -> str:
+        return self.migration.token
+
+    @property
+    def duration_s(self) -> float:
+        return round(time.monotonic() - self.started_s, 3)
+
+
+@contextmanager
+def migration_step(context: AssetExecutionContext, registry: Registry) -> Iterator[Step]:
+    """Work on the migration of the run's partition.
+
+    An error on purpose marks the migration `failed` with its text and code; one that is nobody's purpose does too,
+    without its text, which nobody has looked through for secrets. Being stopped, and finding that another run holds
+    the migration, change nothing.
+
+    Raises: Failure, with what happened and what to do next.
+    """
+    token = context.partition_key
+    stop = threading.Event()
+    try:
+        with hold_lease(registry, token, context.run_id, stop):
+            migration = registry.resume(token)
+            _tag_run(context, migration)
+            try:
+                yield Step(migration, stop)
+            except StoppedError:
+                raise
+            except EuroskyError as error:
+                registry.fail(token, error)
+                raise
+            except Exception as error:
+                text = f"an unexpected {type(error).__name__} in {context.asset_key.to_user_string()}"
+                registry.fail(token, FatalError(text, code="internal", hint=f"see the log of run {context.run_id}"))
+                raise
+    except EuroskyError as error:
+        raise Failure(
+            description=f"[{token}] {error.with_hint()}",
+            metadata={"error_code": error.code, "token": token},
+            allow_retries=False,
+        ) from None
+
+
+def run_tags(migration: Migration) -> dict[str, str]:
+    """The tags that a run of this migration carries."""
+    tags = {
+        "eurosky/did": migration.did,
+        "eurosky/handle": migration.handle,
+        "eurosky/source_pds": migration.source_pds,
+        "eurosky/destination_pds": migration.destination_pds,
+        "eurosky/lane": "bulk",
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _tag_run(context: AssetExecutionContext, migration: Migration) -> None:
+    """A run that a person launched in the UI has no tags yet."""
+    if not context.run.tags.get("eurosky/did"):
+        context.instance.add_run_tags(context.run_id, run_tags(migration))
