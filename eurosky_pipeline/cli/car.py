@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_table
+from eurosky_pipeline.cli.output import json_option, print_json, print_pairs
 
 
 @click.group()
@@ -48,4 +48,4 @@ def inspect(file: Path, *, is_json: bool) -> None:
     rows = [(name, value) for name, value in result.items() if not isinstance(value, dict)]
     rows += [(f"blobs, {name}", value) for name, value in result["blobs"].items()]  # type: ignore[attr-defined]
     rows += list(found.records_by_collection.items())
-    print_table(str(file), ["", ""], rows)
+    print_pairs(str(file), rows)

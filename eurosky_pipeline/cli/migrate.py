@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
 
     from eurosky_pipeline.registry.registry import Registry
-    from eurosky_pipeline.settings import Settings
     from eurosky_pipeline.transfer.progress import ProgressSink
 
 EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING = 0, 1, 3, 4
@@ -66,7 +65,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
     if not chosen and not all_failed:
         raise click.UsageError("name at least one TOKEN, or --all-failed; `eurosky migrations list` shows them")
     prepare_instance(settings)
-    outcomes = [run_migration(token, settings, registry) for token in chosen]
+    outcomes = [run_migration(token, registry) for token in chosen]
     registry.close()
     if is_json:
         print_json([asdict(outcome) for outcome in outcomes])
@@ -75,7 +74,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
     sys.exit(max((outcome.exit_code for outcome in outcomes), key=_severity, default=EXIT_DONE))
 
 
-def run_migration(token: str, settings: Settings, registry: Registry) -> Outcome:
+def run_migration(token: str, registry: Registry) -> Outcome:
     """One run of the job, with bars; `prepare_instance` has been called before. Never raises for a failed migration.
 
     Raises: KeyboardInterrupt if a person stopped it; the migration can be run again.
@@ -84,7 +83,6 @@ def run_migration(token: str, settings: Settings, registry: Registry) -> Outcome
 
     from eurosky_pipeline.cli.bars import ForegroundProgress
 
-    del settings
     tell(f"{token}: {registry.get(token).did}")
     with DagsterInstance.get() as instance, ForegroundProgress() as progress:
         result = _execute(token, registry, instance, progress)
@@ -152,7 +150,7 @@ def _failure_text(result: ExecuteInProcessResult) -> str:
 def _print_outcomes(outcomes: list[Outcome]) -> None:
     header = ["token", "state", "blobs", "reconciliation", "run"]
     rows = [(o.token, o.state, o.blobs, o.reconciliation_status, o.run_id) for o in outcomes]
-    print_table("", header, rows)
+    print_table(header, rows)
     for outcome in outcomes:
         if outcome.error:
             tell(f"{outcome.token}: {outcome.error} [{outcome.error_code}]")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_table, tell
+from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, print_table, tell
 from eurosky_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def list_(states: tuple[str, ...], *, is_json: bool) -> None:
         print_json([_row(migration) for migration in found])
         return
     header = ["token", "did", "state", "blobs", "source", "destination"]
-    print_table("", header, [_cells(migration) for migration in found])
+    print_table(header, [_cells(migration) for migration in found])
 
 
 @migrations.command()
@@ -129,7 +129,7 @@ def show(token: str, *, is_json: bool) -> None:
     progress = details.pop("progress_data")
     error = details.pop("error") or {}
     rows = {**_row(migration), **details, **{f"error {k}": v for k, v in error.items()}, **progress}
-    print_table(token, ["", ""], [(name, value) for name, value in rows.items() if value is not None])
+    print_pairs(token, [(name, value) for name, value in rows.items() if value is not None])
 
 
 def _row(migration: Migration) -> dict[str, Any]:

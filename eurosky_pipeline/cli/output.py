@@ -36,14 +36,23 @@ def print_error(code: str, message: str, hint: str, *, is_json: bool) -> None:
         tell(f"  {click.style('→', fg='yellow')} {hint}")
 
 
-def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_pairs(title: str, pairs: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one pair a line, on stdout."""
+    _print_rows(title, None, pairs)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout."""
+    _print_rows("", header, rows)
+
+
+def _print_rows(title: str, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left")
-    for name in header:
+    table = Table(title=title or None, title_justify="left", show_header=header is not None)
+    for name in header or ("", ""):
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_table, tell
+from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, print_table, tell
 
 if TYPE_CHECKING:
     from eurosky_pipeline.sandbox.state import SandboxState
@@ -59,7 +59,7 @@ def status(*, is_json: bool) -> None:
     if is_json:
         print_json([dict(zip(header, row, strict=True)) for row in rows])
     else:
-        print_table("", header, rows)
+        print_table(header, rows)
     if not servers or not all(server.is_healthy for server in servers):
         tell("the sandbox is not up; `eurosky sandbox up` starts it")
         raise SystemExit(1)
@@ -118,7 +118,7 @@ def seed(records: int, blobs: int, blob_bytes: int, legacy: int, *, is_json: boo
     if is_json:
         print_json(result)
     else:
-        print_table("", ["", ""], result.items())
+        print_pairs("", result.items())
 
 
 def _print_state(state: SandboxState, *, is_json: bool) -> None:
@@ -130,4 +130,4 @@ def _print_state(state: SandboxState, *, is_json: bool) -> None:
     if is_json:
         print_json(addresses)
     else:
-        print_table("", ["", ""], addresses.items())
+        print_pairs("", addresses.items())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from eurosky_pipeline.atproto.repo import open_repo
 from eurosky_pipeline.errors import EuroskyError, FatalError
 from eurosky_pipeline.transfer.engine import run_workers
 from eurosky_pipeline.transfer.export_repo import download_repo
+from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import get_blob, list_blobs
 
@@ -45,13 +45,13 @@ def verify_accounts(
     *,
     workers: int = 5,
     max_repo_bytes: int = 8 * 1024**3,
-    on_blob: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: ProgressSink | None = None,
 ) -> Verification:
     """Compare an account on two servers, record by record and blob by blob.
 
     Args:
         destination: with a session, where the account is still deactivated.
-        on_blob: told (done, total) as blobs are compared.
+        progress: told of the stage "verified", in blobs.
 
     Raises: EuroskyError if a side does not give out its repository or its list of blobs.
     """
@@ -62,13 +62,16 @@ def verify_accounts(
     differences = [f"record {key} is missing or differs" for key in sorted(unequal)]
     cids = sorted(blobs | arrived_blobs | set(list_blobs(source, did)))
     total_bytes = 0
+    progress = progress or SilentProgress()
+    progress.begin("verified", len(cids), "blobs")
     stop = threading.Event()
     compare = partial(_compare_blob, source, destination, did)
-    for done, (cid, size_bytes, problem) in enumerate(run_workers(cids, compare, workers=workers, stop=stop), 1):
+    for cid, size_bytes, problem in run_workers(cids, compare, workers=workers, stop=stop):
         total_bytes += size_bytes
         if problem:
             differences.append(f"blob {cid}: {problem}")
-        on_blob(done, len(cids))
+        progress.advance("verified", 1)
+    progress.end("verified", f"{len(records):,} records, {len(cids):,} blobs")
     return Verification(len(records), len(cids), total_bytes, tuple(differences))
 
 

@@ -1,0 +1,152 @@
+"""`eurosky demo`: the main job, whole, between two real servers on this machine."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, Outcome, run_migration
+from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, tell
+
+if TYPE_CHECKING:
+    from eurosky_pipeline.reconcile.verify import Verification
+    from eurosky_pipeline.registry.registry import Registry
+    from eurosky_pipeline.sandbox.seed import SeededAccount
+    from eurosky_pipeline.sandbox.state import SandboxState
+    from eurosky_pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Demo:
+    """What the demo did and found."""
+
+    account: SeededAccount
+    outcome: Outcome
+    verification: Verification | None
+
+    @property
+    def exit_code(self) -> int:
+        if self.outcome.exit_code != EXIT_DONE:
+            return self.outcome.exit_code
+        return EXIT_DONE if self.verification and self.verification.is_equal else EXIT_FAILED
+
+
+@click.command()
+@click.option("--records", default=300, show_default=True, help="Records of the seeded account.")
+@click.option("--blobs", default=60, show_default=True, help="Blobs of the seeded account; one is over 5 MB.")
+@click.option("--blob-bytes", default=200_000, show_default=True, help="Mean size of a blob.")
+@click.option("--legacy", default=0, show_default=True, help="Further records with blob references from before 2023.")
+@click.option("--keep", is_flag=True, help="Leave the sandbox running afterwards.")
+@json_option
+def demo(records: int, blobs: int, blob_bytes: int, legacy: int, *, keep: bool, is_json: bool) -> None:
+    """Move a seeded account between two real servers on this machine, and verify it independently.
+
+    Starts the sandbox, makes an account with records and pictures, moves it with the Dagster job, and then reads both
+    servers back: every record's CID and every blob's SHA-256 must be equal. The sandbox is stopped again if it was
+    not running before.
+
+    Exit code: 0 only if verified; else as `eurosky migrate`.
+    """
+    from eurosky_pipeline.orchestration.instance import prepare_instance
+    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.sandbox.network import down, up
+    from eurosky_pipeline.sandbox.seed import seed
+    from eurosky_pipeline.sandbox.state import is_running, load_state
+    from eurosky_pipeline.settings import load_settings
+
+    settings = load_settings()
+    prepare_instance(settings)
+    before = load_state(settings.home)
+    must_stop = not keep and not (before and is_running(before))
+    try:
+        tell("1/4  the sandbox")
+        state = up(settings.home, report=_tell_indented)
+        tell("2/4  an account on the source, and the same one, deactivated, on the destination")
+        account = seed(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy, report=_tell_indented)
+        tell("3/4  the migration, a run of the Dagster job migrate_account")
+        registry = open_registry(settings)
+        result = _migrate_and_verify(state, account, settings, registry)
+        registry.close()
+    finally:
+        if must_stop:
+            down(settings.home, report=_tell_indented)
+    _print(result, is_json=is_json)
+    sys.exit(result.exit_code)
+
+
+def _migrate_and_verify(state: SandboxState, account: SeededAccount, settings: Settings, registry: Registry) -> _Demo:
+    from pydantic import SecretStr
+
+    from eurosky_pipeline.registry.migration import NewMigration
+    from eurosky_pipeline.registry.vault import Side
+
+    new = NewMigration(account.did, account.source_pds, account.destination_pds, handle=account.handle)
+    migration = registry.add(new, {Side.DESTINATION: SecretStr(account.destination_password)})
+    outcome = run_migration(migration.token, registry)
+    if outcome.exit_code == EXIT_FAILED:
+        return _Demo(account, outcome, None)
+    tell("4/4  an independent look at both servers: every record's CID, every blob's SHA-256")
+    return _Demo(account, outcome, _verify(state, account, settings))
+
+
+def _verify(state: SandboxState, account: SeededAccount, settings: Settings) -> Verification:
+    from pydantic import SecretStr
+
+    from eurosky_pipeline.cli.bars import ForegroundProgress
+    from eurosky_pipeline.reconcile.verify import verify_accounts
+    from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
+    from eurosky_pipeline.xrpc.session import log_in
+
+    with new_http_client(settings.parallel_blobs) as http, ForegroundProgress() as progress:
+        source = XrpcClient(http, state.source_pds)
+        public = XrpcClient(http, state.destination_pds)
+        session = log_in(public, account.did, SecretStr(account.destination_password))
+        result = verify_accounts(
+            source, public.with_authorization(session), account.did, workers=settings.parallel_blobs, progress=progress
+        )
+    for difference in result.differences[:20]:
+        tell(f"     differs: {difference}")
+    return result
+
+
+def _print(result: _Demo, *, is_json: bool) -> None:
+    found = result.verification
+    if is_json:
+        print_json(
+            {
+                **asdict(result.outcome),
+                "exit_code": result.exit_code,
+                "verified": bool(found and found.is_equal),
+                "records": found.records if found else 0,
+                "blobs_compared": found.blobs if found else 0,
+                "blob_bytes": found.blob_bytes if found else 0,
+                "differences": found.differences if found else (),
+            }
+        )
+        return
+    outcome = result.outcome
+    pairs: list[tuple[str, object]] = [
+        ("account", f"{result.account.handle}  {outcome.did}"),
+        ("from", result.account.source_pds),
+        ("to", result.account.destination_pds),
+        ("migration", f"{outcome.token}  {outcome.state}"),
+    ]
+    if outcome.error:
+        pairs.append(("error", f"{outcome.error} [{outcome.error_code}]"))
+    if found:
+        pairs += [
+            ("records compared", f"{found.records:,}"),
+            ("blobs compared", f"{found.blobs:,}  ({found.blob_bytes:,} bytes)"),
+            ("differences", f"{len(found.differences):,}"),
+            ("verdict", "verified: nothing was lost" if found.is_equal else "NOT verified"),
+        ]
+    print_pairs("", pairs)
+    tell("See this very run in the Dagster UI: run `.venv/bin/eurosky up`, then open")
+    tell(f"  http://127.0.0.1:3000/runs/{outcome.run_id}")
+
+
+def _tell_indented(text: str) -> None:
+    tell(f"     {text}")
