@@ -85,11 +85,27 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         """Dagster refuses relative homes, and a run may start in another folder."""
-        return None if value is None else value.expanduser().absolute()
+        return None if value is None else _absolute_path(value)
+
+    @field_validator("artifacts")
+    @classmethod
+    def _absolute_folder(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if "://" in value:
+            raise ValueError("only a local folder is supported")
+        return str(_absolute_path(Path(value)))
 
     @property
     def resolved_dagster_home(self) -> Path:
         return self.dagster_home or self.home / "dagster"
+
+
+def _absolute_path(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("begins with the home folder of a user who is not known here") from None
 
 
 def load_settings() -> Settings:

@@ -76,7 +76,9 @@ class CarReader:
             header = dag_cbor.decode(self._read_exactly(length))
         except dag_cbor.CborError as error:
             raise CarError(f"the header is {error.message}", offset=0) from None
-        if not isinstance(header, dict) or header.get("version") != 1 or set(header) != {"roots", "version"}:
+        if not isinstance(header, dict) or header.keys() != {"roots", "version"}:
+            raise CarError("the header does not have exactly the fields roots and version", offset=0)
+        if type(header["version"]) is not int or header["version"] != 1:
             raise CarError("the header is not one of CAR version 1", offset=0)
         roots = header["roots"]
         if not isinstance(roots, list) or not roots or not all(isinstance(root, Cid) for root in roots):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eurosky_pipeline.atproto import dag_cbor
-from eurosky_pipeline.atproto.cid import Cid
+from eurosky_pipeline.atproto.cid import CODEC_DAG_CBOR, Cid
 from eurosky_pipeline.atproto.syntax import is_did, is_tid
 from eurosky_pipeline.errors import IntegrityError
 
@@ -50,8 +50,10 @@ def parse_commit(data: bytes) -> Commit:
         raise CommitError("the commit has no valid did")
     if type(version) is not int or version not in (2, 3):
         raise CommitError(f"the commit's version is {version!r}, and not 2 or 3")
-    if not isinstance(tree, Cid):
+    if not isinstance(tree, Cid) or tree.codec != CODEC_DAG_CBOR:
         raise CommitError("the commit points at no tree")
+    if version == 3 and "prev" not in value:
+        raise CommitError("the commit has no prev, not even null, which version 3 demands")
     if prev is not None and not isinstance(prev, Cid):
         raise CommitError("the commit's prev is no link")
     if type(sig) is not bytes:

@@ -16,14 +16,16 @@ from typing import Any, TypeVar
 
 from eurosky_pipeline.atproto import dag_cbor, mst
 from eurosky_pipeline.atproto.car import CarError, CarReader
-from eurosky_pipeline.atproto.cid import Cid
+from eurosky_pipeline.atproto.cid import CODEC_DAG_CBOR, Cid
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
+from eurosky_pipeline.atproto.syntax import is_repo_path
 from eurosky_pipeline.errors import IntegrityError
 
 _T = TypeVar("_T")
 _LENGTH_BITS = 24
 _LENGTH_MASK = (1 << _LENGTH_BITS) - 1
 _READ_BUFFER_BYTES = 1024 * 1024
+_CLOSED = -1
 
 
 class RepoError(IntegrityError):
@@ -74,14 +76,14 @@ class RepoFile:
         self.close()
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """May be called more than once."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
 
     def keys(self) -> Iterator[tuple[str, Cid]]:
         """Every (key, record CID), in key order, without reading the records. Raises MstError, RepoError."""
-        for key, cid in mst.walk(self.commit.data, self.block):
-            if cid not in self._index:
-                raise RepoError(f"the record {key.decode()} is missing from the file")
-            yield key.decode(), cid
+        return self._keys(self.block)
 
     def records(self) -> Iterator[Record]:
         """Every record, in key order, decoded.
@@ -108,8 +110,22 @@ class RepoFile:
             reached.add(cid)
             return self.block(cid)
 
-        reached.update(cid for _, cid in mst.walk(self.commit.data, load))
+        reached.update(cid for _, cid in self._keys(load))
         return self.block_count - len(reached)
+
+    def _keys(self, load: mst.LoadBlock) -> Iterator[tuple[str, Cid]]:
+        try:
+            for raw_key, cid in mst.walk(self.commit.data, load):
+                key = raw_key.decode("ascii")
+                if not is_repo_path(key):
+                    raise RepoError(f"not a collection and record key: {key[:120]!r}")
+                if cid not in self._index:
+                    raise RepoError(f"the record {key} is missing from the file")
+                yield key, cid
+        except mst.MstError as error:
+            raise mst.MstError(
+                error.message, code=error.code, offset=self._place(error.node)[0], node=error.node
+            ) from None
 
     def _place(self, cid: bytes) -> tuple[int, int]:
         try:
@@ -142,6 +158,8 @@ def open_repo(path: Path) -> RepoFile:
             reader = CarReader(stream)
             if len(reader.roots) != 1:
                 raise CarError(f"a repository has one root, and this file {len(reader.roots)}", offset=0)
+            if reader.roots[0].codec != CODEC_DAG_CBOR:
+                raise CarError("the root is not a link to DAG-CBOR, as a commit is", offset=0)
             for block in reader:
                 block_count += 1
                 index.setdefault(block.cid, block.offset << _LENGTH_BITS | len(block.data))

@@ -72,7 +72,7 @@ def next_tid(tid: str) -> str:
     number = 0
     for character in tid:
         number = number << 5 | _TID_ALPHABET.index(character)
-    if number + 1 >= 2**63:
+    if number + 1 >= 2**64:
         raise ValueError("there is no later TID")
     return _encode_tid(number + 1)
 

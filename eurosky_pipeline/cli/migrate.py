@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eurosky_pipeline.transfer.progress import ProgressSink
 
 EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING = 0, 1, 3, 4
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,11 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
     if not chosen and not all_failed:
         raise click.UsageError("name at least one TOKEN, or --all-failed; `eurosky migrations list` shows them")
     prepare_instance(settings)
-    outcomes = [run_migration(token, registry) for token in chosen]
+    outcomes: list[Outcome] = []
+    for token in chosen:
+        outcomes.append(run_migration(token, registry))
+        if outcomes[-1].error_code == STOPPED:
+            break
     registry.close()
     if is_json:
         print_json([asdict(outcome) for outcome in outcomes])
@@ -75,18 +80,16 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
 
 
 def run_migration(token: str, registry: Registry) -> Outcome:
-    """One run of the job, with bars; `prepare_instance` has been called before. Never raises for a failed migration.
-
-    Raises: KeyboardInterrupt if a person stopped it; the migration can be run again.
-    """
-    from dagster import DagsterInstance
+    """One run of the job, with bars. `prepare_instance` has been called before; a failed migration is an outcome."""
+    from dagster import DagsterInstance, DagsterRunStatus
 
     from eurosky_pipeline.cli.bars import ForegroundProgress
 
     tell(f"{token}: {registry.get(token).did}")
     with DagsterInstance.get() as instance, ForegroundProgress() as progress:
         result = _execute(token, registry, instance, progress)
-    return _outcome(token, registry, result)
+        run = instance.get_run_by_id(result.run_id)
+    return _outcome(token, registry, result, is_stopped=run is not None and run.status is DagsterRunStatus.CANCELED)
 
 
 def _execute(
@@ -94,7 +97,7 @@ def _execute(
 ) -> ExecuteInProcessResult:
     from eurosky_pipeline.definitions import build_defs
     from eurosky_pipeline.orchestration.partitions import MIGRATIONS
-    from eurosky_pipeline.orchestration.steps import run_tags
+    from eurosky_pipeline.orchestration.steps import FOREGROUND_TAG, run_tags
 
     instance.add_dynamic_partitions(MIGRATIONS.name or "", [token])
     return (
@@ -103,20 +106,22 @@ def _execute(
         .execute_in_process(
             instance=instance,
             partition_key=token,
-            tags=run_tags(registry.get(token)),
+            tags={**run_tags(registry.get(token)), FOREGROUND_TAG: "true"},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
     )
 
 
-def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult) -> Outcome:
+def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, is_stopped: bool) -> Outcome:
     migration = registry.get(token)
     progress = migration.progress_data
     failed = len(progress.get("failed_blobs", []))
     status = str(progress.get("reconciliation_status", ""))
     error_code, error = migration.error_code or "", migration.error_text or ""
-    if not result.success and not error:
+    if is_stopped:
+        error_code, error = STOPPED, "stopped; what is done is kept, and running it again goes on from there"
+    elif not result.success and not error:
         error_code, error = "run_failed", _failure_text(result)
     if not result.success:
         code = EXIT_FAILED

@@ -38,7 +38,7 @@ def up(host: str, port: int) -> None:
         _running("dagster_webserver", ["-h", host, "-p", str(port), *workspace]) as webserver,
         _running("dagster._daemon", ["run", *workspace]) as daemon,
     ):
-        tell(f"Dagster UI: http://{host}:{port}   (Ctrl-C stops it)")
+        is_told = False
         while True:
             for name, process in (("webserver", webserver), ("daemon", daemon)):
                 if process.poll() is not None:
@@ -47,6 +47,9 @@ def up(host: str, port: int) -> None:
                         code="dagster_ended",
                         hint="its last lines above say why",
                     )
+            if not is_told and _is_listening(host, port):
+                is_told = True
+                tell(f"Dagster UI: http://{host}:{port}   (Ctrl-C stops it)")
             time.sleep(0.5)
 
 
@@ -65,6 +68,14 @@ def _running(module: str, arguments: list[str]) -> Iterator[subprocess.Popen[byt
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _is_listening(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def _check_free(host: str, port: int) -> None:

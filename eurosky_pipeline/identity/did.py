@@ -12,7 +12,7 @@ import httpx
 
 from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.xrpc.client import Json, fetch_json
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, ServerFault
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_answer
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 
 
@@ -47,7 +47,7 @@ def resolve_did(http: httpx.Client, did: str, *, plc_url: str, policy: HostPolic
         base_url = policy.check_reachable(plc_url)
         url = f"{base_url}/{did}"
     elif method == "web" and ":" not in rest:
-        base_url = policy.check_reachable(f"https://{rest.replace('%3A', ':')}")
+        base_url = policy.check_reachable(f"https://{rest.replace('%3A', ':').replace('%3a', ':')}")
         url = f"{base_url}/.well-known/did.json"
     else:
         raise DidNotFoundError(
@@ -58,8 +58,8 @@ def resolve_did(http: httpx.Client, did: str, *, plc_url: str, policy: HostPolic
     if status in (404, 410):
         known = "knows no such DID" if status == 404 else "says that the DID has been given up"
         raise DidNotFoundError(f"{host} {known}: {did}", hint="check the DID; `goat resolve HANDLE` shows an account's")
-    if status >= 500:
-        raise ServerFault(f"{host} answered {status} when asked for {did}", hint="try again later")
+    if status == 429 or status >= 500:
+        raise error_for_answer(status, document or {}, host=host, nsid=did)
     if document is None or document.get("id") != did:
         raise AnswerInvalid(f"{host} answered {status} without a document of {did}")
     return DidDocument(did, _pds_url(document), _handle(document))

@@ -6,20 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from dagster import AssetExecutionContext, Failure
+from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, Failure
 
+from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.errors import EuroskyError, FatalError
+from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.transfer.export_repo import StoppedError
 
+FOREGROUND_TAG = "eurosky/foreground"
+"""Marks a run that a person watches in a terminal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One asset's work on one migration. `stop` is set when the work has to end."""
+    """One asset's work on one migration: its row when the work began, the registry, its folders.
+
+    `stop` is set when the work has to end.
+    """
 
     migration: Migration
+    registry: Registry
+    files: Workspace
     stop: threading.Event
     started_s: float = field(default_factory=time.monotonic)
 
@@ -33,7 +43,9 @@ class Step:
 
 
 @contextmanager
-def migration_step(context: AssetExecutionContext, registry: Registry) -> Iterator[Step]:
+def migration_step(
+    context: AssetExecutionContext, registry_resource: RegistryResource, workspace: WorkspaceResource
+) -> Iterator[Step]:
     """Work on the migration of the run's partition.
 
     An error on purpose marks the migration `failed` with its text and code; one that is nobody's purpose does too,
@@ -43,13 +55,16 @@ def migration_step(context: AssetExecutionContext, registry: Registry) -> Iterat
     Raises: Failure, with what happened and what to do next.
     """
     token = context.partition_key
-    stop = threading.Event()
+    registry, stop = registry_resource.opened(), threading.Event()
     try:
-        with hold_lease(registry, token, context.run_id, stop):
+        with hold_lease(registry, token, context.run.run_id, stop):
             migration = registry.resume(token)
             _tag_run(context, migration)
             try:
-                yield Step(migration, stop)
+                yield Step(migration, registry, workspace.of(token), stop)
+            except DagsterExecutionInterruptedError:
+                _say_who_stopped_it(context)
+                raise
             except StoppedError:
                 raise
             except EuroskyError as error:
@@ -57,7 +72,7 @@ def migration_step(context: AssetExecutionContext, registry: Registry) -> Iterat
                 raise
             except Exception as error:
                 text = f"an unexpected {type(error).__name__} in {context.asset_key.to_user_string()}"
-                registry.fail(token, FatalError(text, code="internal", hint=f"see the log of run {context.run_id}"))
+                registry.fail(token, FatalError(text, code="internal", hint=f"see the log of run {context.run.run_id}"))
                 raise
     except EuroskyError as error:
         raise Failure(
@@ -65,6 +80,12 @@ def migration_step(context: AssetExecutionContext, registry: Registry) -> Iterat
             metadata={"error_code": error.code, "token": token},
             allow_retries=False,
         ) from None
+
+
+def _say_who_stopped_it(context: AssetExecutionContext) -> None:
+    """Ctrl-C in a foreground command is a person's wish, like the button in the UI: the run is canceled, not failed."""
+    if FOREGROUND_TAG in context.run.tags:
+        context.instance.report_run_canceling(context.run)
 
 
 def run_tags(migration: Migration) -> dict[str, str]:
@@ -82,4 +103,4 @@ def run_tags(migration: Migration) -> dict[str, str]:
 def _tag_run(context: AssetExecutionContext, migration: Migration) -> None:
     """A run that a person launched in the UI has no tags yet."""
     if not context.run.tags.get("eurosky/did"):
-        context.instance.add_run_tags(context.run_id, run_tags(migration))
+        context.instance.add_run_tags(context.run.run_id, run_tags(migration))

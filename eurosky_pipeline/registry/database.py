@@ -12,7 +12,7 @@ from sqlalchemy import ColumnClause, Connection, Engine, create_engine, event, i
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.settings import Settings
@@ -28,12 +28,27 @@ def open_engine(settings: Settings) -> Engine:
     """An engine on a database whose schema is current.
 
     Raises:
-        SettingsError: `EUROSKY_DATABASE_URL` is no SQLAlchemy URL, or `EUROSKY_HOME` cannot be written.
+        SettingsError: `EUROSKY_DATABASE_URL` is no URL of a database that can be spoken to, the server does not
+            answer or refuses us, or `EUROSKY_HOME` cannot be written. Never repeats the URL, which holds a password.
     """
-    engine = _new_engine(settings)
-    if _schema_version(engine) != SCHEMA_HEAD:
-        with engine.begin() as connection:
-            upgrade(connection)
+    try:
+        engine = _new_engine(settings)
+    except (ArgumentError, ValueError, ImportError):
+        raise SettingsError(
+            "EUROSKY_DATABASE_URL is not the URL of a database that this installation can speak to",
+            hint="write it like postgresql+psycopg2://user:password@host/name, or unset it for SQLite",
+        ) from None
+    try:
+        if _schema_version(engine) != SCHEMA_HEAD:
+            with engine.begin() as connection:
+                upgrade(connection)
+    except OperationalError as error:
+        engine.dispose()
+        raise SettingsError(
+            f"the registry's database cannot be opened: {' '.join(str(error.orig).split())}",
+            code="database_unavailable",
+            hint="check EUROSKY_DATABASE_URL and the server" if settings.database_url else "check EUROSKY_HOME",
+        ) from None
     return engine
 
 
@@ -63,10 +78,7 @@ def _new_engine(settings: Settings) -> Engine:
             ) from None
         url = make_url("sqlite://").set(database=str(settings.home / "registry.sqlite"))
     else:
-        try:
-            url = make_url(settings.database_url.get_secret_value())
-        except ArgumentError:
-            raise SettingsError("EUROSKY_DATABASE_URL is not a SQLAlchemy URL", hint="unset it for SQLite") from None
+        url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})

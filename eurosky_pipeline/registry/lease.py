@@ -6,15 +6,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.registry.registry import LeaseHeldError, Registry
 
 LEASE_LIFETIME_S = 90.0
-_RENEW_INTERVAL_S = LEASE_LIFETIME_S / 3
+_RENEWALS_PER_LIFETIME = 3
 
 
 @contextmanager
-def hold_lease(registry: Registry, token: str, holder: str, stop: threading.Event) -> Iterator[None]:
+def hold_lease(
+    registry: Registry, token: str, holder: str, stop: threading.Event, *, lifetime_s: float = LEASE_LIFETIME_S
+) -> Iterator[None]:
     """Take the lease, renew it from a thread of its own, and keep it when the block ends: the next step of the same
     run goes on with it, and `Registry.release_leases` ends it.
 
@@ -23,19 +27,19 @@ def hold_lease(registry: Registry, token: str, holder: str, stop: threading.Even
     Raises:
         LeaseHeldError: another run holds it, or took it while this one was away.
     """
-    registry.acquire_lease(token, holder, LEASE_LIFETIME_S)
+    registry.acquire_lease(token, holder, lifetime_s)
     is_done = threading.Event()
     lost: list[LeaseHeldError] = []
 
     def renew() -> None:
-        while not is_done.wait(_RENEW_INTERVAL_S):
+        while not is_done.wait(lifetime_s / _RENEWALS_PER_LIFETIME):
             try:
-                registry.acquire_lease(token, holder, LEASE_LIFETIME_S)
+                registry.acquire_lease(token, holder, lifetime_s)
             except LeaseHeldError as error:
                 lost.append(error)
                 stop.set()
                 return
-            except EuroskyError:
+            except (EuroskyError, SQLAlchemyError):
                 continue  # the next round may do better; the lease outlives two misses
 
     thread = threading.Thread(target=renew, name=f"lease-{token}", daemon=True)

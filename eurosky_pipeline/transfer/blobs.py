@@ -56,16 +56,24 @@ def transfer_blobs(
     workers: int,
     update_interval: int,
     stop: threading.Event,
+    settled_before: Iterable[BlobOutcome] = (),
     on_settled: Callable[[TransferTotals], None] = lambda _: None,
 ) -> TransferTotals:
     """Copy every blob; the calling thread alone writes ledger and progress, every `update_interval` blobs.
 
-    A blob that fails is recorded, and the rest goes on. `on_settled` is called, in this thread, after each blob.
+    A blob that fails is recorded, and the rest goes on.
+
+    Args:
+        settled_before: outcomes of the same migration's other blobs, which count in the totals.
+        on_settled: called, in this thread, after each blob.
 
     Raises:
         FatalError: from a copy; what was settled before is written down.
     """
     totals = TransferTotals(len(cids))
+    for outcome in settled_before:
+        totals.blobs_total += 1
+        totals.count(outcome)
     unwritten: list[BlobOutcome] = []
 
     def write() -> None:

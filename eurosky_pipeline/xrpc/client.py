@@ -6,7 +6,7 @@ Redirects are not followed and every JSON answer is bounded, since the host on t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr
 
 from eurosky_pipeline.xrpc.errors import (
     EXPIRED_TOKEN_NAMES,
@@ -40,12 +41,16 @@ class Authorization(Protocol):
     def renew(self, stale_token: str) -> None:
         """Replace `stale_token`; once, however many threads ask."""
 
+    def secrets(self) -> Iterable[str]:
+        """What must not stand in an error, should the host repeat it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Download:
     """An answer whose body is still on its way.
 
-    `size_bytes` is what the host announced (None if it did not), `mime_type` its Content-Type.
+    `size_bytes` is what the host announced (None if it did not), `mime_type` its Content-Type (empty if it is none
+    that could be sent on in a header).
     """
 
     size_bytes: int | None
@@ -73,7 +78,8 @@ class UploadBody:
 def new_http_client(workers: int) -> httpx.Client:
     """The shared HTTP/1.1 client: a connection to each of two hosts for every worker, and a few more.
 
-    The read time-out is for silence, not for the whole body. `trust_env` stays on: proxies are the operator's business.
+    The read time-out is for silence, not for the whole body. Proxies are the operator's business (the
+    environment names them), but never between this machine and itself.
     """
     connections = 2 * workers + 4
     return httpx.Client(
@@ -81,6 +87,7 @@ def new_http_client(workers: int) -> httpx.Client:
         follow_redirects=False,
         timeout=httpx.Timeout(60, connect=10),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        mounts={"all://localhost": None, "all://127.0.0.1": None},
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
     )
 
@@ -111,8 +118,15 @@ class XrpcClient:
         return self._json(nsid, lambda: self._request("GET", nsid, params=params))
 
     def procedure(self, nsid: str, body: Mapping[str, object] | None = None, *, bearer: str | None = None) -> Json:
-        """POST JSON (or nothing), read JSON. `bearer` stands in for the session's token. Raises as `query`."""
-        return self._json(nsid, lambda: self._request("POST", nsid, json=body), bearer=bearer)
+        """POST JSON (or nothing), read JSON. Raises as `query`.
+
+        Args:
+            body: a SecretStr in it is sent as its text, and never repeated in an error, even if the host repeats it.
+            bearer: stands in for the session's token.
+        """
+        plain = None if body is None else {key: _revealed(value) for key, value in body.items()}
+        hidden = [value.get_secret_value() for value in (body or {}).values() if isinstance(value, SecretStr)]
+        return self._json(nsid, lambda: self._request("POST", nsid, json=plain), bearer=bearer, hidden=hidden)
 
     def upload(self, nsid: str, body: UploadBody, *, timeout_s: float | None = None) -> Json:
         """POST a file with its Content-Length; `timeout_s` is how long the host may think about it."""
@@ -128,14 +142,17 @@ class XrpcClient:
         """GET a body as a stream of chunks, raw as sent. Raises as `query`, also while the chunks are read."""
         with self._answer(nsid, lambda: self._request("GET", nsid, params=params)) as response:
             announced = response.headers.get("content-length", "")
+            mime_type = response.headers.get("content-type", "")
             yield Download(
                 size_bytes=int(announced) if announced.isascii() and announced.isdigit() else None,
-                mime_type=response.headers.get("content-type", ""),
+                mime_type=mime_type if mime_type.isascii() and mime_type.isprintable() else "",
                 chunks=_chunks(response, self.host, nsid),
             )
 
-    def _json(self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None) -> Json:
-        with self._answer(nsid, build, bearer=bearer) as response:
+    def _json(
+        self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None, hidden: Iterable[str] = ()
+    ) -> Json:
+        with self._answer(nsid, build, bearer=bearer, hidden=hidden) as response:
             raw = _bounded_body(response, self.host, nsid)
         if not raw:
             return {}
@@ -149,7 +166,7 @@ class XrpcClient:
 
     @contextmanager
     def _answer(
-        self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None
+        self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None, hidden: Iterable[str] = ()
     ) -> Iterator[httpx.Response]:
         """Send, renew the session once if the host says that its token has expired, and yield a success."""
         for is_last_try in (False, True):
@@ -171,12 +188,22 @@ class XrpcClient:
             if self._authorization and not bearer and not is_last_try and _is_token_stale(response.status_code, body):
                 self._authorization.renew(token or "")
                 continue
-            raise error_for_answer(response.status_code, body, host=self.host, nsid=nsid, headers=response.headers)
+            known = self._authorization.secrets() if self._authorization else ()
+            raise error_for_answer(
+                response.status_code,
+                body,
+                host=self.host,
+                nsid=nsid,
+                headers=response.headers,
+                hidden=[token or "", *known, *hidden],
+            )
 
     def _request(self, method: str, nsid: str, *, timeout_s: float | None = None, **arguments: Any) -> httpx.Request:
         if timeout_s is not None:
             arguments["timeout"] = httpx.Timeout(timeout_s, connect=10)
-        return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", **arguments)
+        # bodies are read as they come over the wire, so that what is hashed and counted is what was sent
+        headers = {"Accept-Encoding": "identity", **arguments.pop("headers", {})}
+        return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", headers=headers, **arguments)
 
 
 def fetch_json(http: httpx.Client, url: str, *, host: str, what: str) -> tuple[int, Json | None]:
@@ -205,6 +232,10 @@ def _bounded_body(response: httpx.Response, host: str, nsid: str) -> bytes:
         if len(body) > MAX_JSON_BYTES:
             raise AnswerInvalid(f"{host} answered {nsid} with more than {MAX_JSON_BYTES} bytes of JSON")
     return bytes(body)
+
+
+def _revealed(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _is_token_stale(status: int, body: Mapping[str, object]) -> bool:

@@ -6,15 +6,18 @@ errors of `xrpc.errors`. Lexicons: https://github.com/bluesky-social/atproto/tre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+
+from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
 from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
+CREATE_ACCOUNT = "com.atproto.server.createAccount"
 PAGE_LIMIT = 1000
 MAX_PAGES = 10_000
 IMPORT_TIMEOUT_S = 1800.0
@@ -154,6 +157,48 @@ def upload_blob(client: XrpcClient, body: UploadBody) -> UploadedBlob:
         mime_type=str(blob.get("mimeType") or ""),
         size_bytes=size if isinstance(size, int) else -1,
     )
+
+
+def get_service_auth(client: XrpcClient, *, audience: str, lxm: str) -> str:
+    """A short-lived token (60 s) with which the account may ask the server `audience` (a DID) for `lxm`.
+
+    Needs a session opened with the main password.
+    """
+    answer = client.query("com.atproto.server.getServiceAuth", {"aud": audience, "lxm": lxm})
+    return _text(client, answer, "token")
+
+
+def create_account(
+    client: XrpcClient,
+    *,
+    handle: str,
+    email: str,
+    password: SecretStr,
+    did: str | None = None,
+    service_auth: str | None = None,
+) -> str:
+    """Open an account; returns its DID.
+
+    With `did` and a `service_auth` token from the host that has the account now, it is the same account, deactivated;
+    else it is a new one.
+    """
+    fields = {"handle": handle, "email": email, "password": password}
+    answer = client.procedure(CREATE_ACCOUNT, {**fields, **({"did": did} if did else {})}, bearer=service_auth)
+    return _text(client, answer, "did")
+
+
+def apply_writes(client: XrpcClient, did: str, writes: Sequence[Json]) -> tuple[Cid, ...]:
+    """Make up to 200 changes in one commit; needs a session. No changes at all still make a new, signed commit.
+
+    Args:
+        writes: `com.atproto.repo.applyWrites#create` and its siblings, in JSON.
+
+    Returns: the CIDs of the records that were created or updated, in the order of `writes`.
+    """
+    answer = client.procedure("com.atproto.repo.applyWrites", {"repo": did, "writes": list(writes)})
+    results = answer.get("results")
+    rows = [row for row in results if isinstance(row, dict)] if isinstance(results, list) else []
+    return tuple(_cid(client, row["cid"]) for row in rows if "cid" in row)
 
 
 def _paged(

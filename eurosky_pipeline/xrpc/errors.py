@@ -18,8 +18,9 @@ Status and name pairs follow the reference PDS and the others that FACTS of the 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import httpx
 
@@ -111,7 +112,13 @@ _REPO_HINTS = {
 
 
 def error_for_answer(
-    status: int, body: Mapping[str, object], *, host: str, nsid: str, headers: Mapping[str, str] | None = None
+    status: int,
+    body: Mapping[str, object],
+    *,
+    host: str,
+    nsid: str,
+    headers: Mapping[str, str] | None = None,
+    hidden: Iterable[str] = (),
 ) -> EuroskyError:
     """The typed error for an answer that is not a success.
 
@@ -121,15 +128,14 @@ def error_for_answer(
         host: the host that answered, for the message.
         nsid: the endpoint that was asked, for the message.
         headers: of the answer, lower-case names; read for rate limits.
+        hidden: secrets that the host was given, and must not be repeated if it repeats them.
     """
-    name = _clean(body.get("error"))
-    text = _clean(body.get("message"))
-    said = f"{name}: {text}" if name and text else name or text or "no reason given"
-    what = f"{host} answered {status} to {nsid} ({said})"
-    lowered = text.lower()
+    name, lowered = _text(body.get("error")), _text(body.get("message")).lower()
+    said = ": ".join(filter(None, (_clean(body.get(key), hidden) for key in ("error", "message"))))
+    what = f"{host} answered {status} to {nsid} ({said or 'no reason given'})"
 
     if 300 <= status < 400:
-        target = _clean((headers or {}).get("location"))
+        target = _clean((headers or {}).get("location"), hidden)
         return RequestRefused(
             f"{host} redirects {nsid} to {target or 'elsewhere'}; redirects are not followed",
             code="redirected",
@@ -145,7 +151,7 @@ def error_for_answer(
         return AuthError(what, code=code, hint=hint)
     if status == 413 or name in {"PayloadTooLarge", "BlobTooLarge"}:
         return BlobTooLarge(what, hint="the destination's operator can raise its upload limit")
-    if "takendown" in lowered or "taken down" in lowered:
+    if nsid.endswith("Blob") and ("takendown" in lowered or "taken down" in lowered):
         return BlobTakenDown(what, hint="the host's moderators have to lift this first")
     if name == "BlobNotFound" or (nsid.endswith(".getBlob") and (status == 404 or "blob not found" in lowered)):
         return BlobNotFound(what, hint="the host has lost this blob; nobody can fetch it from there")
@@ -171,7 +177,8 @@ def error_for_transport(error: httpx.HTTPError, *, host: str, nsid: str) -> Host
         (httpx.RemoteProtocolError, "broke off its answer"),
     ]
     reason = next((text for kind, text in reasons if isinstance(error, kind)), "broke the connection")
-    detail = _clean(str(error))
+    # a LocalProtocolError quotes the header that could not be sent, and that may be the one with the token
+    detail = "" if isinstance(error, httpx.LocalProtocolError) else _clean(str(error))
     return HostUnreachable(
         f"{host} {reason} when asked for {nsid}{f' ({detail})' if detail else ''}",
         hint="check the host's name and that it is up, then run it again",
@@ -182,9 +189,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, by `Retry-After` (seconds) or `RateLimit-Reset` (Unix seconds); None if neither is usable."""
     for name, now in (("retry-after", 0.0), ("ratelimit-reset", time.time())):
         try:
-            return max(0.0, float(headers[name]) - now)
+            wait_s = float(headers[name]) - now
         except (KeyError, ValueError):
             continue
+        if math.isfinite(wait_s):
+            return max(0.0, wait_s)
     return None
 
 
@@ -198,9 +207,13 @@ def _unauthorized(what: str, nsid: str) -> AuthError:
     return AuthError(what, hint="the session or the password has been revoked; add the migration again with a new one")
 
 
-def _clean(value: object) -> str:
-    """A server's text as one short, printable line: it is going to stand in logs and terminals."""
-    if not isinstance(value, str):
-        return ""
-    line = "".join(character if character.isprintable() else " " for character in value)
-    return line[:_MAX_SERVER_TEXT].strip()
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _clean(value: object, hidden: Iterable[str] = ()) -> str:
+    """A server's text as one short, printable line without secrets: it is going to stand in logs and terminals."""
+    text = _text(value)
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        text = text.replace(secret, "…")  # before the text is cut: the cut might go through the secret
+    return "".join(character if character.isprintable() else " " for character in text[:_MAX_SERVER_TEXT]).strip()

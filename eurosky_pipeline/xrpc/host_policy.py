@@ -6,12 +6,17 @@ The only ways round are the operator's `EUROSKY_ALLOW_PRIVATE_HOSTS` and the add
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.xrpc.errors import HostUnreachable
+
+_HOST_NAME = re.compile(r"[a-z0-9._-]+", re.ASCII)
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +36,21 @@ class HostPolicy:
 
         Raises:
             SettingsError: not an http(s) URL, has credentials, a path or a query, or plain http to a host that
-                is not excepted, or is a private address outright.
+                is not excepted, or is a private address outright. Credentials are never repeated.
         """
         try:
             parts = urlsplit(url.strip())
             port = parts.port
-        except ValueError as error:
-            raise _refused(url, f"is not a URL ({error})") from None
+        except ValueError:  # its text is not repeated: it may quote a piece of a password
+            raise _refused(url, "is not a URL", hint="write it like https://pds.example.com") from None
         host = (parts.hostname or "").rstrip(".")
         if parts.scheme not in {"http", "https"} or not host:
             raise _refused(url, "is not an http(s) URL", hint="write it like https://pds.example.com")
         if parts.username is not None or parts.password is not None:
-            # the URL itself is not repeated: it holds a password
-            raise _refused(f"{parts.scheme}://…@{host}", "carries credentials", hint="leave them out of the URL")
+            raise _refused(url, "carries credentials", hint="leave them out of the URL")
+        if not _is_host(host):
+            # other spellings might be read as one name when checked here, and as another when connected to
+            raise _refused(url, "has a name that is no host's", hint="write an international name in its xn--… form")
         if parts.path not in {"", "/"} or parts.query or parts.fragment:
             raise _refused(url, "has a path or a query", hint=f"give only {parts.scheme}://{parts.netloc}")
         if not self._is_excepted(host, port or _default_port(parts.scheme)):
@@ -99,13 +106,34 @@ def _refuse_private_literal(url: str, host: str) -> None:
         raise _refused(url, "is not a public address")
 
 
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.split("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is not None:
-        address = mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        carried = _carried_ipv4(address)
+        if carried is None:
+            return address in _GLOBAL_UNICAST and address.is_global
+        address = carried
     return address.is_global and not address.is_multicast
 
 
+def _carried_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this one end at: IPv4-mapped and -compatible, NAT64 (RFC 6052), 6to4."""
+    if address in _NAT64 or int(address) < 2**32:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
 def _refused(url: str, why: str, hint: str = "") -> SettingsError:
-    return SettingsError(f"the host {url[:200]!r} {why}", code="host_refused", hint=hint)
+    _, at, host = url.strip().rpartition("@")  # what stands before an @ may be a password, wherever the @ is
+    shown = f"…@{host}" if at else host
+    return SettingsError(f"the host {shown[:200]!r} {why}", code="host_refused", hint=hint)

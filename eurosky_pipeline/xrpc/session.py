@@ -6,17 +6,20 @@ five threads that refresh at once as five: so one session a host and run, renewe
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from eurosky_pipeline.errors import EuroskyError, FatalError
+from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.xrpc.client import Json, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, AuthError, RequestRefused
 
 CREATE_SESSION = "com.atproto.server.createSession"
 REFRESH_SESSION = "com.atproto.server.refreshSession"
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,15 @@ class Session:
     def access_token(self) -> str:
         return self._tokens.access
 
+    def secrets(self) -> tuple[str, ...]:
+        return (self._password.get_secret_value(), self._tokens.access, self._tokens.refresh)
+
     def renew(self, stale_token: str) -> None:
         """Replace the access token, if it is still `stale_token`; log in again where the refresh is refused.
 
         Raises:
             AuthError: the password is no longer accepted either.
+            FatalError: the host opened a session for another account.
             TransientError: the host cannot be asked just now.
         """
         with self._lock:
@@ -67,29 +74,24 @@ def log_in(public: XrpcClient, did: str, password: SecretStr) -> Session:
         TransientError: the host cannot be asked just now.
     """
     answer = _create_session(public, did, password)
+    return Session(public, did, password, _tokens_of(answer, public.host))
+
+
+def _create_session(public: XrpcClient, did: str, password: SecretStr) -> Json:
+    answer = public.procedure(CREATE_SESSION, {"identifier": did, "password": password})
     if answer.get("did") != did:
         raise FatalError(
             f"{public.host} opened a session for another account than {did}",
             code="wrong_account",
             hint="check the host; do not send it this password again",
         )
-    return Session(public, did, password, _tokens_of(answer, public.host))
-
-
-def _create_session(public: XrpcClient, did: str, password: SecretStr) -> Json:
-    secret = password.get_secret_value()
-    try:
-        return public.procedure(CREATE_SESSION, {"identifier": did, "password": secret})
-    except EuroskyError as error:
-        # a hostile host may echo the password in its error text
-        if secret and secret in error.message:
-            error.message = error.message.replace(secret, "…")
-            error.args = (error.message,)
-        raise
+    return answer
 
 
 def _tokens_of(answer: Json, host: str) -> _Tokens:
     access, refresh = answer.get("accessJwt"), answer.get("refreshJwt")
-    if not isinstance(access, str) or not isinstance(refresh, str) or not access or not refresh:
+    if not isinstance(access, str) or not isinstance(refresh, str):
         raise AnswerInvalid(f"{host} opened a session without tokens")
+    if not _TOKEN.fullmatch(access) or not _TOKEN.fullmatch(refresh):
+        raise AnswerInvalid(f"{host} opened a session with tokens that cannot stand in a header")
     return _Tokens(access, refresh)

@@ -21,24 +21,22 @@ def converted_car(
 
     Legacy references (`{cid, mimeType}`, from before 2023) are moved as they are; the reference PDS imports them.
     """
-    with migration_step(context, registry.opened()) as step:
-        files = workspace.of(step.token)
-        converted = pass_on(files.fetch(ACCOUNT_CAR), files.scratch(CONVERTED_CAR))
-        kept = files.keep(CONVERTED_CAR)
-        registry.opened().record(step.token, {"legacy_blobs_converted": False, "converted_car_path": str(kept)})
-        legacy = converted.summary.legacy_blob_refs
-        banner = _banner(step.migration, legacy)
-        if legacy:
+    with migration_step(context, registry, workspace) as step:
+        converted = pass_on(step.files.fetch(ACCOUNT_CAR), step.files.scratch(CONVERTED_CAR))
+        path = step.files.keep(CONVERTED_CAR)
+        step.registry.record(step.token, {"legacy_blobs_converted": False, "converted_car_path": str(path)})
+        banner = _banner(step.migration, converted.summary.legacy_blob_refs)
+        if converted.summary.legacy_blob_refs:
             context.log.warning(f"[{step.token}] {banner}")
         return MaterializeResult(
             metadata={
-                "path": str(kept),
+                "summary": markdown(f"Passed on unchanged, {human_bytes(converted.size_bytes)}. {banner}"),
+                "legacy_blob_refs": converted.summary.legacy_blob_refs,
+                "current_blob_refs": converted.summary.current_blob_refs,
                 "size_bytes": converted.size_bytes,
                 "root": str(converted.summary.root),
-                "legacy_blob_refs": legacy,
-                "current_blob_refs": converted.summary.current_blob_refs,
                 "duration_s": step.duration_s,
-                "summary": markdown(f"Passed on unchanged, {human_bytes(converted.size_bytes)}. {banner}"),
+                "path": str(path),
             }
         )
 

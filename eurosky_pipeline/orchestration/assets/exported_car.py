@@ -1,5 +1,7 @@
 """The source's repository, on disk and verified."""
 
+from typing import Any
+
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
 
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR
@@ -7,11 +9,11 @@ from eurosky_pipeline.errors import TransientError
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
-from eurosky_pipeline.orchestration.resources import PdsResource, RegistryResource, WorkspaceResource
-from eurosky_pipeline.orchestration.steps import migration_step
-from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.orchestration.pds import PdsResource
+from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
+from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.settings import load_settings
-from eurosky_pipeline.transfer.export_repo import export_repo
+from eurosky_pipeline.transfer.export_repo import ExportedRepo, export_repo
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
@@ -28,56 +30,57 @@ def exported_car(
     Every block is hashed against its CID, the tree is walked, every record decoded, and the commit must be of the
     migration's DID; only then does the file get its name.
     """
-    with migration_step(context, registry.opened()) as step:
-        migration, files = step.migration, workspace.of(step.token)
-        files.clear_leftovers()
-        warning = _identity_warning(pds, migration)
+    with migration_step(context, registry, workspace) as step:
+        step.files.clear_leftovers()
+        warning = _identity_warning(pds, step)
         if warning:
             context.log.warning(f"[{step.token}] {warning}")
         progress.begin("exported_car", None, "B")
         exported = export_repo(
-            pds.source(migration, registry.opened()),
-            migration.did,
-            files.scratch(ACCOUNT_CAR),
+            pds.source(step),
+            step.migration.did,
+            step.files.scratch(ACCOUNT_CAR),
             max_bytes=load_settings().max_repo_bytes,
             stop=step.stop,
             on_bytes=lambda count: progress.advance("exported_car", count),
         )
-        kept = files.keep(ACCOUNT_CAR)
-        summary = exported.summary
-        progress.end("exported_car", f"{summary.records:,} records, {human_bytes(exported.size_bytes)}")
+        path = step.files.keep(ACCOUNT_CAR)
+        progress.end("exported_car", f"{exported.summary.records:,} records, {human_bytes(exported.size_bytes)}")
         return MaterializeResult(
-            metadata={
-                "path": str(kept),
-                "size_bytes": exported.size_bytes,
-                "sha256": exported.sha256,
-                "root": str(summary.root),
-                "rev": summary.rev,
-                "records": summary.records,
-                "blocks": summary.blocks,
-                "orphan_blocks": summary.orphan_blocks,
-                "duplicate_blocks": summary.duplicate_blocks,
-                "blobs_referenced": summary.distinct_blobs,
-                "duration_s": step.duration_s,
-                "summary": markdown(
-                    f"**{summary.records:,} records** in {human_bytes(exported.size_bytes)} from "
-                    + migration.source_pds,
-                    markdown_table(["collection", "records"], summary.records_by_collection.items()),
-                    f"⚠ {warning}" if warning else "",
-                ),
-            },
-            check_results=[repo_is_whole(summary)],
+            metadata={**_metadata(step, exported, warning), "path": str(path)},
+            check_results=[repo_is_whole(exported.summary)],
         )
 
 
-def _identity_warning(pds: PdsResource, migration: Migration) -> str:
+def _identity_warning(pds: PdsResource, step: Step) -> str:
     """What the DID document says against the hosts that were given; those are used all the same."""
+    given = step.migration.source_pds
     try:
-        document = pds.did_document(migration)
+        named = pds.did_document(step.migration).pds_url
     except TransientError as error:
         return f"the DID document could not be read, so the source was not compared with it: {error.message}"
-    if document.pds_url is None:
+    if named is None:
         return "the DID document names no server"
-    if document.pds_url != migration.source_pds:
-        return f"the DID document names {document.pds_url}, and not the source given, {migration.source_pds}"
-    return ""
+    return "" if named == given else f"the DID document names {named}, and not the source given, {given}"
+
+
+def _metadata(step: Step, exported: ExportedRepo, warning: str) -> dict[str, Any]:
+    summary = exported.summary
+    size = human_bytes(exported.size_bytes)
+    return {
+        "summary": markdown(
+            f"**{summary.records:,} records** in {size} from {step.migration.source_pds}",
+            markdown_table(["collection", "records"], summary.records_by_collection.items()),
+            f"⚠ {warning}" if warning else "",
+        ),
+        "size_bytes": exported.size_bytes,
+        "sha256": exported.sha256,
+        "root": str(summary.root),
+        "rev": summary.rev,
+        "records": summary.records,
+        "blocks": summary.blocks,
+        "orphan_blocks": summary.orphan_blocks,
+        "duplicate_blocks": summary.duplicate_blocks,
+        "blobs_referenced": summary.distinct_blobs,
+        "duration_s": step.duration_s,
+    }

@@ -2,21 +2,19 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, MetadataValue, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, ResourceParam, asset
 
 from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
+from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
-from eurosky_pipeline.orchestration.resources import (
-    BlobTransferResource,
-    PdsResource,
-    RegistryResource,
-    WorkspaceResource,
-)
+from eurosky_pipeline.orchestration.pds import PdsResource
+from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
@@ -41,27 +39,17 @@ def transferred_blobs(
     Each is hashed on its way to disk, compared with its CID, sent with its own mime type, and the answer compared
     again. A blob that fails is recorded with its reason, and the rest goes on.
     """
-    with migration_step(context, registry.opened()) as step:
-        migration, files = step.migration, workspace.of(step.token)
-        if migration.state is State.PENDING_REPO:
+    with migration_step(context, registry, workspace) as step:
+        if step.migration.state is State.PENDING_REPO:
             raise FatalError(
                 "a blob sent before its repository is lost to the destination",
                 code="repo_not_imported",
                 hint="materialize imported_repo first",
             )
-        cids = [row.blob_cid for row in manifest_rows(read_manifest(files.fetch(MANIFEST_CSV)))]
-        registry.opened().record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None})
+        cids = [row.blob_cid for row in manifest_rows(read_manifest(step.files.fetch(MANIFEST_CSV)))]
+        step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None})
         progress.begin("transferred_blobs", len(cids), "blobs")
-        totals = blob_transfer.run(
-            cids,
-            pds.source(migration, registry.opened()),
-            pds.destination(migration, registry.opened()),
-            migration=migration,
-            registry=registry.opened(),
-            workspace=files,
-            stop=step.stop,
-            on_settled=_teller(context, progress),
-        )
+        totals = blob_transfer.run(step, cids, pds.source(step), pds.destination(step), _teller(context, progress))
         progress.end("transferred_blobs", f"{totals.blobs_completed:,} blobs, {human_bytes(totals.bytes_transferred)}")
         return MaterializeResult(metadata=_metadata(step, totals))
 
@@ -88,20 +76,20 @@ def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[
     return tell
 
 
-def _metadata(step: Step, totals: TransferTotals) -> dict[str, MetadataValue | str | int | float]:
+def _metadata(step: Step, totals: TransferTotals) -> dict[str, Any]:
     rate = totals.bytes_transferred / step.duration_s if step.duration_s else 0.0
     failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:20]]
     return {
-        "blobs_total": totals.blobs_total,
-        "blobs_completed": totals.blobs_completed,
-        "blobs_failed": len(totals.failed),
-        "bytes_transferred": totals.bytes_transferred,
-        "bytes_per_s": round(rate),
-        "duration_s": step.duration_s,
         "summary": markdown(
             f"**{totals.blobs_completed:,} of {totals.blobs_total:,} blobs**, "
             f"{human_bytes(totals.bytes_transferred)} at {human_bytes(rate)}/s",
             markdown_table(["outcome", "blobs"], totals.by_outcome.items()),
             markdown_table(["failed blob", "outcome", "reason"], failures) if failures else "",
         ),
+        "blobs_total": totals.blobs_total,
+        "blobs_completed": totals.blobs_completed,
+        "blobs_failed": len(totals.failed),
+        "bytes_transferred": totals.bytes_transferred,
+        "bytes_per_s": round(rate),
+        "duration_s": step.duration_s,
     }

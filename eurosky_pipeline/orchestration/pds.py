@@ -1,0 +1,71 @@
+"""The two servers of a migration, as clients that a whole run shares."""
+
+import httpx
+from dagster import ConfigurableResource, InitResourceContext
+from pydantic import PrivateAttr
+
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.identity.did import DidDocument, resolve_did
+from eurosky_pipeline.orchestration.steps import Step
+from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.vault import Side
+from eurosky_pipeline.sandbox.state import allowed_addresses, load_state
+from eurosky_pipeline.settings import DEFAULT_PLC_URL, Settings, load_settings
+from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.session import log_in
+
+
+class PdsResource(ConfigurableResource["PdsResource"]):
+    """Clients of the two servers of a migration: one connection pool and one login a side, for the whole run."""
+
+    _settings: Settings = PrivateAttr()
+    _http: httpx.Client = PrivateAttr()
+    _policy: HostPolicy = PrivateAttr()
+    _clients: dict[tuple[str, Side], XrpcClient] = PrivateAttr(default_factory=dict)
+
+    def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        self._settings = load_settings()
+        self._http = new_http_client(self._settings.parallel_blobs)
+        self._policy = HostPolicy(self._settings.is_private_hosts_allowed, allowed_addresses(self._settings.home))
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        self._http.close()
+
+    def source(self, step: Step) -> XrpcClient:
+        """The source, with the account's session where its password was given. Raises EuroskyError."""
+        return self._client(step, Side.SOURCE, step.migration.source_pds)
+
+    def destination(self, step: Step) -> XrpcClient:
+        """The destination with the account's session. Raises EuroskyError: no password, refused, unreachable."""
+        return self._client(step, Side.DESTINATION, step.migration.destination_pds)
+
+    def did_document(self, migration: Migration) -> DidDocument:
+        """What the world is told about the account. Raises as `identity.did.resolve_did`."""
+        return resolve_did(self._http, migration.did, plc_url=self._plc_url(migration), policy=self._policy)
+
+    def _client(self, step: Step, side: Side, url: str) -> XrpcClient:
+        key = (step.token, side)
+        if key not in self._clients:
+            public = XrpcClient(self._http, self._policy.check_reachable(url))
+            password = step.registry.password(step.token, side)
+            if password is None and side is Side.DESTINATION:
+                raise SettingsError(
+                    f"no destination password is stored for {step.token}",
+                    code="credentials_missing",
+                    hint="add the migration again with --destination-password-env",
+                )
+            client = (
+                public if password is None else public.with_authorization(log_in(public, step.migration.did, password))
+            )
+            self._clients[key] = client
+        return self._clients[key]
+
+    def _plc_url(self, migration: Migration) -> str:
+        """The sandbox's accounts are known to the sandbox's directory only."""
+        if self._settings.plc_url:
+            return self._settings.plc_url
+        sandbox = load_state(self._settings.home)
+        if sandbox and migration.source_pds in {sandbox.source_pds, sandbox.destination_pds}:
+            return sandbox.plc_url
+        return DEFAULT_PLC_URL
