@@ -1,0 +1,138 @@
+"""What every asset does around its work, with assets made for the purpose.
+
+No `from __future__ import annotations` here: Dagster reads the annotation of `context` as it stands.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dagster import (
+    AssetExecutionContext,
+    DagsterExecutionInterruptedError,
+    DagsterInstance,
+    DagsterRunStatus,
+    Definitions,
+    asset,
+    define_asset_job,
+    in_process_executor,
+)
+
+from eurosky_pipeline.errors import PermanentError
+from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
+from eurosky_pipeline.orchestration.steps import FOREGROUND_TAG, Step, migration_step
+from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.registry.states import State
+from eurosky_pipeline_tests.dagster.conftest import PASSWORD
+
+
+def run_step(token: str, work: Callable[[Step], None], *, tags: dict[str, str] | None = None):
+    """One run whose only asset does `work`: (status, tags, failure's text or "")."""
+
+    @asset(partitions_def=MIGRATIONS)
+    def probe(context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource) -> None:
+        with migration_step(context, registry, workspace) as step:
+            work(step)
+
+    definitions = Definitions(
+        assets=[probe],
+        jobs=[define_asset_job("probe_job", executor_def=in_process_executor)],
+        resources={"registry": RegistryResource(), "workspace": WorkspaceResource()},
+    )
+    with DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(MIGRATIONS.name, [token])
+        result = definitions.resolve_job_def("probe_job").execute_in_process(
+            instance=instance, partition_key=token, raise_on_error=False, tags=tags or {}
+        )
+        run = instance.get_run_by_id(result.run_id)
+        log = "".join(str(entry.to_json()) for entry in instance.all_logs(result.run_id))
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    text = failures[0].user_failure_data.description if failures and failures[0].user_failure_data else ""
+    return run, text, log
+
+
+def test_a_run_carries_the_migrations_tags_and_lets_go_of_it(migration: Migration, registry: Registry) -> None:
+    held: list[str | None] = []
+    run, _, _ = run_step(migration.token, lambda step: held.append(registry.get(step.token).lease_holder))
+    assert run.status is DagsterRunStatus.SUCCESS
+    assert held == [run.run_id]
+    assert registry.get(migration.token).lease_expires_at is None
+    assert run.tags["eurosky/did"] == migration.did
+    assert run.tags["eurosky/handle"] == "alice.example"
+    assert run.tags["eurosky/source_pds"] == "https://old.example"
+    assert run.tags["eurosky/destination_pds"] == "https://new.example"
+    assert run.tags["eurosky/lane"] == "bulk"
+
+
+def test_an_error_on_purpose_is_recorded_with_code_text_and_hint(migration: Migration, registry: Registry) -> None:
+    def work(_: Step) -> None:
+        raise PermanentError("the host said no", code="said_no", hint="ask again nicely")
+
+    run, text, _ = run_step(migration.token, work)
+    assert run.status is DagsterRunStatus.FAILURE
+    assert text == f"[{migration.token}] the host said no → ask again nicely"
+    after = registry.get(migration.token)
+    assert (after.state, after.error_code, after.stopped_in) == (State.FAILED, "said_no", State.PENDING_REPO)
+    assert after.error_text == "the host said no → ask again nicely"
+    assert after.lease_expires_at is None
+
+
+def test_an_unexpected_error_is_recorded_without_its_text(migration: Migration, registry: Registry) -> None:
+    def work(_: Step) -> None:
+        raise ValueError(PASSWORD)
+
+    run, _, _ = run_step(migration.token, work)
+    after = registry.get(migration.token)
+    assert after.state is State.FAILED
+    assert after.error_code == "internal"
+    assert "ValueError in probe" in after.error_text
+    assert PASSWORD not in after.error_text
+    assert run.run_id in after.error_text
+
+
+def test_a_failed_migration_is_taken_up_again(migration: Migration, registry: Registry) -> None:
+    registry.transition(migration.token, State.PENDING_REPO, State.PENDING_BLOBS)
+    registry.fail(migration.token, PermanentError("once"))
+    seen: list[State] = []
+    run_step(migration.token, lambda step: seen.append(step.migration.state))
+    assert seen == [State.PENDING_BLOBS]
+    assert registry.get(migration.token).error_code is None
+
+
+def test_a_termination_changes_no_state_and_frees_the_migration(migration: Migration, registry: Registry) -> None:
+    def work(_: Step) -> None:
+        raise DagsterExecutionInterruptedError
+
+    run, _, _ = run_step(migration.token, work)
+    assert run.status is DagsterRunStatus.FAILURE
+    after = registry.get(migration.token)
+    assert (after.state, after.error_code, after.lease_expires_at) == (State.PENDING_REPO, None, None)
+
+
+def test_ctrl_c_in_a_terminal_cancels_the_run(migration: Migration, registry: Registry) -> None:
+    def work(_: Step) -> None:
+        raise DagsterExecutionInterruptedError
+
+    run, _, _ = run_step(migration.token, work, tags={FOREGROUND_TAG: "true"})
+    assert run.status is DagsterRunStatus.CANCELED
+    assert registry.get(migration.token).state is State.PENDING_REPO
+
+
+def test_a_partition_that_is_no_token_reaches_no_path(registry: Registry, home: Path) -> None:
+    run, text, _ = run_step("../../escaped", lambda _: None)
+    assert run.status is DagsterRunStatus.FAILURE
+    assert "there is no migration" in text
+    assert not (home / "work").exists()
+
+
+def test_no_password_reaches_the_event_log(migration: Migration, registry: Registry) -> None:
+    def work(step: Step) -> None:
+        from eurosky_pipeline.registry.vault import Side
+
+        password = step.registry.password(step.token, Side.DESTINATION)
+        raise PermanentError(f"refused {password}")
+
+    _, text, log = run_step(migration.token, work)
+    assert "refused" in text
+    assert PASSWORD not in log

@@ -1,0 +1,96 @@
+"""The real webserver and daemon: a run launched as the UI launches it, and one that the sensor starts."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from eurosky_pipeline.registry.registry import Registry, open_registry
+from eurosky_pipeline.registry.states import State
+from eurosky_pipeline.sandbox.seed import SeededAccount, seed
+from eurosky_pipeline.settings import load_settings
+from eurosky_pipeline_tests.integration.command import EUROSKY, environment
+from eurosky_pipeline_tests.pipeline import register
+
+LOCATION = {"repositoryLocationName": "eurosky_pipeline", "repositoryName": "__repository__"}
+
+LAUNCH = """
+mutation ($selector: JobOrPipelineSelector!, $token: String!) {
+  addDynamicPartition(partitionsDefName: "migrations", partitionKey: $token,
+    repositorySelector: {repositoryLocationName: "eurosky_pipeline", repositoryName: "__repository__"}) { __typename }
+  launchRun(executionParams: {selector: $selector, mode: "default",
+    executionMetadata: {tags: [{key: "dagster/partition", value: $token}]}}) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
+RUNS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
+START_SENSOR = "mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
+
+
+@pytest.fixture(scope="module")
+def registry(sandbox) -> Registry:
+    return open_registry(load_settings())
+
+
+@pytest.fixture(scope="module")
+def ask(sandbox) -> Iterator[Callable[..., dict]]:
+    """GraphQL to a running `eurosky up`, as the browser speaks it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    log = (sandbox.home / "up.log").open("w")
+    process = subprocess.Popen(
+        [EUROSKY, "up", "--port", str(port)], env=environment(sandbox.home), cwd=sandbox.home, stdout=log, stderr=log
+    )
+
+    def graphql(query: str, **variables: object) -> dict:
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/graphql", json={"query": query, "variables": variables}, timeout=60
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    try:
+        wait_until(lambda: "Dagster UI" in (sandbox.home / "up.log").read_text(), 60)
+        yield graphql
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        log.close()
+
+
+def wait_until(is_true: Callable[[], bool], timeout_s: float) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline_s, f"not within {timeout_s} s"
+        time.sleep(0.5)
+
+
+def new_account(sandbox) -> SeededAccount:
+    return seed(sandbox.state, records=20, blobs=4, blob_bytes=9_000, report=print)
+
+
+def test_a_run_launched_in_the_ui_moves_the_account(sandbox, registry: Registry, ask) -> None:
+    token = register(registry, new_account(sandbox)).token
+    launched = ask(LAUNCH, selector={**LOCATION, "pipelineName": "migrate_account"}, token=token)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run_id = launched["run"]["runId"]
+    wait_until(lambda: ask(RUNS, id=run_id)["runOrError"]["status"] in {"SUCCESS", "FAILURE"}, 120)
+    run = ask(RUNS, id=run_id)["runOrError"]
+    assert run["status"] == "SUCCESS"
+    assert registry.get(token).state is State.PENDING_PREFS
+    assert registry.get(token).progress_data["reconciliation_status"] == "complete"
+    assert "eurosky/did" in {tag["key"] for tag in run["tags"]}
+
+
+def test_the_sensor_starts_a_new_migration_by_itself(sandbox, registry: Registry, ask) -> None:
+    token = register(registry, new_account(sandbox)).token
+    ask(START_SENSOR, selector={**LOCATION, "sensorName": "new_migrations"})
+    wait_until(lambda: registry.get(token).state is State.PENDING_PREFS, 150)
+    assert registry.get(token).attempts == 1

@@ -1,0 +1,29 @@
+"""`eurosky demo` in a home of its own: the main job, and nothing left running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from eurosky_pipeline_tests.integration.command import eurosky
+
+
+def test_the_demo_verifies_and_leaves_no_process(tmp_path: Path) -> None:
+    done = eurosky(
+        "demo", "--records", "40", "--blobs", "8", "--blob-bytes", "20000", "--legacy", "2", "--json", home=tmp_path
+    )
+    assert done.exit_code == 0, done.stderr
+    found = done.json
+    assert found["verified"] is True
+    assert (found["records"], found["blobs_compared"], found["differences"]) == (42, 10, [])
+    assert found["blob_bytes"] > 5_000_000
+    assert found["state"] == "pending_prefs"
+    assert f"/runs/{found['run_id']}" not in done.stdout
+    left = [process.pid for process in psutil.process_iter(["cmdline"]) if _names(process, tmp_path)]
+    assert left == []
+    assert (tmp_path / "sandbox" / "logs" / "source.log").stat().st_size > 0
+
+
+def _names(process: psutil.Process, home: Path) -> bool:
+    return any(str(home) in word for word in process.info["cmdline"] or [])
