@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         validation_alias="EUROSKY_DATABASE_URL",
         description="SQLAlchemy URL of the registry (unset: SQLite in `EUROSKY_HOME`)",
     )
-    artifacts: str | None = Field(
+    artifacts: Path | None = Field(
         default=None,
         validation_alias="EUROSKY_ARTIFACTS",
         description="Folder for CARs, manifests and reports (unset: `$EUROSKY_HOME/artifacts`)",
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         description="Largest blob that is accepted from a host, in bytes",
     )
 
-    @field_validator("home", "dagster_home")
+    @field_validator("home", "dagster_home", "artifacts")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         """Dagster refuses relative homes, and a run may start in another folder."""
@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     @property
     def resolved_dagster_home(self) -> Path:
         return self.dagster_home or self.home / "dagster"
+
+    @property
+    def resolved_artifacts(self) -> Path:
+        return self.artifacts or self.home / "artifacts"
 
 
 def _absolute_path(path: Path) -> Path:

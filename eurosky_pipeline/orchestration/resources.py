@@ -40,6 +40,4 @@ class WorkspaceResource(ConfigurableResource["WorkspaceResource"]):
     def of(self, token: str) -> Workspace:
         """The folders of one migration, which exist from now on."""
         settings = load_settings()
-        home = Path(self.home) if self.home else settings.home
-        artifacts = self.artifacts or settings.artifacts
-        return Workspace(home, Path(artifacts) if artifacts else home / "artifacts", token)
+        return Workspace(Path(self.home or settings.home), Path(self.artifacts or settings.resolved_artifacts), token)

@@ -159,7 +159,7 @@ def error_for_answer(
         return _unauthorized(what, nsid)
     if status == 403:
         return AuthError(what, code="forbidden", hint="use the account's main password, not an app password")
-    if status == 404 and not name:
+    if status == 501 or (status == 404 and not name):
         return RequestRefused(
             what, code="not_a_pds", hint=f"is {host} really a Personal Data Server? It does not know {nsid}"
         )

@@ -59,7 +59,8 @@ class Session:
             if self._tokens.access != stale_token:
                 return  # another thread has renewed it while this one waited
             try:
-                answer = self._public.procedure(REFRESH_SESSION, bearer=self._tokens.refresh)
+                refreshing = self._public.with_authorization(self)  # it knows what must not be repeated
+                answer = refreshing.procedure(REFRESH_SESSION, bearer=self._tokens.refresh)
             except (AuthError, RequestRefused):
                 answer = _create_session(self._public, self.did, self._password)
             self._tokens = _tokens_of(answer, self._public.host)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
+from pathlib import Path
 
 import httpx
 import pandas as pd
@@ -22,6 +24,7 @@ from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.pipeline import Run, every_file, register, run_job
 
 RECORDS, BLOBS, LEGACY = 90, 24, 3
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ def test_blob_manifest_names_every_blob_once_with_its_record(run: Run, artifacts
     assert manifest["is_legacy"].sum() == LEGACY
     assert (manifest["references"] > 1).any()  # some blobs are shared by two records
     with open_repo(artifacts / "account.car") as repo:
-        assert set(manifest["first_record"]) <= {key for key, _ in repo.keys()}
+        assert set(manifest["first_record"]) <= dict(repo.keys()).keys()
 
 
 def test_each_blob_has_one_ledger_row_with_its_own_mime_type(registry: Registry, run: Run, artifacts) -> None:
@@ -140,6 +143,15 @@ def test_nothing_stays_in_scratch_but_the_cars_and_the_tables(sandbox, run: Run)
         "blob_manifest.csv",
         "reconciliation_report.csv",
     ]
+
+
+def test_the_notebook_runs_on_this_migration(run: Run) -> None:
+    notebook = json.loads((REPOSITORY / "notebooks" / "migration_overview.ipynb").read_text())
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["manifest"]) == len(names["report"]) == BLOBS + LEGACY
 
 
 def test_running_it_again_skips_the_import_and_changes_nothing(registry: Registry, run: Run) -> None:
