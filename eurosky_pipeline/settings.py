@@ -87,14 +87,13 @@ class Settings(BaseSettings):
         """Dagster refuses relative homes, and a run may start in another folder."""
         return None if value is None else _absolute_path(value)
 
-    @field_validator("artifacts")
+    @field_validator("artifacts", mode="before")
     @classmethod
-    def _absolute_folder(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if "://" in value:
+    def _local(cls, value: object) -> object:
+        """As a path, a URL would quietly become a local folder of that name."""
+        if "://" in str(value):
             raise ValueError("only a local folder is supported")
-        return str(_absolute_path(Path(value)))
+        return value
 
     @property
     def resolved_dagster_home(self) -> Path:

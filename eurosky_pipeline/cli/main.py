@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 1 for an error, 2 for bad arguments, or what the command says."""
     words: list[str] = sys.argv[1:] if arguments is None else arguments
     is_json = "--json" in words
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is as clean as Ctrl-C
     code: Any
     try:
         code = cli(args=words, prog_name="eurosky", standalone_mode=False)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
 from eurosky_pipeline.cli.output import tell
 from eurosky_pipeline.errors import EuroskyError, SettingsError
 
-_STOP_TIMEOUT_S = 20.0
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_STOP_GRACE_S = 20.0
 
 
 @click.command()
@@ -31,43 +31,52 @@ def up(host: str, port: int) -> None:
 
     prepare_instance(load_settings())
     _check_free(host, port)
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if host not in _LOOPBACK:
         tell(f"warning: the Dagster UI has no login, and {host} may be reached by others")
+    tell("starting the Dagster webserver and daemon")
     workspace = ["-w", str(WORKSPACE_FILE)]
-    with (
-        _running("dagster_webserver", ["-h", host, "-p", str(port), *workspace]) as webserver,
-        _running("dagster._daemon", ["run", *workspace]) as daemon,
-    ):
-        is_told = False
-        while True:
-            for name, process in (("webserver", webserver), ("daemon", daemon)):
-                if process.poll() is not None:
-                    raise EuroskyError(
-                        f"the Dagster {name} ended with exit code {process.returncode}",
-                        code="dagster_ended",
-                        hint="its last lines above say why",
-                    )
-            if not is_told and _is_listening(host, port):
-                is_told = True
-                tell(f"Dagster UI: http://{host}:{port}   (Ctrl-C stops it)")
-            time.sleep(0.5)
+    commands = {
+        "webserver": ["dagster_webserver", "-h", host, "-p", str(port), *workspace],
+        "daemon": ["dagster._daemon", "run", *workspace],
+    }
+    with suppress(KeyboardInterrupt), _running(commands) as processes:
+        _watch(processes, host, port)
+
+
+def _watch(processes: dict[str, subprocess.Popen[bytes]], host: str, port: int) -> None:
+    """Say when the UI answers; raises EuroskyError as soon as one of the two has ended."""
+    is_told = False
+    while True:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise EuroskyError(
+                    f"the Dagster {name} ended with exit code {process.returncode}",
+                    code="dagster_ended",
+                    hint="its last lines above say why",
+                )
+        if not is_told and _is_listening(host, port):
+            is_told = True
+            tell(f"Dagster UI: http://{host}:{port}   (Ctrl-C stops it)")
+        time.sleep(0.5)
 
 
 @contextmanager
-def _running(module: str, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that ends with the block: asked first, made to if it does not listen."""
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", module, *arguments], start_new_session=True
-    )
+def _running(commands: dict[str, list[str]]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Python modules in sessions of their own: Ctrl-C reaches us alone, and we end all that they started."""
+    import psutil
+
+    from eurosky_pipeline.sandbox.processes import stop_processes
+    from eurosky_pipeline.sandbox.state import ProcessId
+
+    processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        yield process
+        for name, command in commands.items():
+            processes[name] = subprocess.Popen([sys.executable, "-m", *command], start_new_session=True)  # noqa: S603
+        yield processes
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        tell("stopping")
+        alive = [process.pid for process in processes.values() if process.poll() is None]
+        stop_processes([ProcessId(pid, psutil.Process(pid).create_time()) for pid in alive], grace_s=_STOP_GRACE_S)
 
 
 def _is_listening(host: str, port: int) -> bool:

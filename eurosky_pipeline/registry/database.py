@@ -5,6 +5,8 @@ The version table has a name of our own, since Dagster keeps its `alembic_versio
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ SCHEMA_HEAD = "0001"
 """The newest schema revision; spares a start the import of Alembic where there is nothing to do."""
 
 _BUSY_TIMEOUT_S = 30
+_BUSY_PAUSE_S = 0.02
 
 
 def open_engine(settings: Settings) -> Engine:
@@ -90,8 +93,22 @@ def _new_engine(settings: Settings) -> Engine:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     """Let SQLAlchemy, not the driver, begin transactions; readers do not block the writer."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+    _write_ahead(connection)
+    for pragma in ("foreign_keys=ON", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch to WAL; two that open a new file at once meet here, where SQLite does not wait by itself."""
+    deadline_s = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
 
 
 def _begin_immediate(connection: Connection) -> None:

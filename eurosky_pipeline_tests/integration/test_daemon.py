@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import psutil
 import pytest
 
 from eurosky_pipeline.registry.registry import Registry, open_registry
@@ -60,9 +60,13 @@ def ask(sandbox) -> Iterator[Callable[..., dict]]:
         wait_until(lambda: "Dagster UI" in (sandbox.home / "up.log").read_text(), 60)
         yield graphql
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()  # as a service manager does; SIGINT is tested with `migrate`
+        assert process.wait(60) == 0
         log.close()
+    _, left = psutil.wait_procs(children, timeout=20)
+    assert children
+    assert left == []
 
 
 def wait_until(is_true: Callable[[], bool], timeout_s: float) -> None:
