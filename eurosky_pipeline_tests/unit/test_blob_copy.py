@@ -1,0 +1,161 @@
+"""One blob from server to server: what is checked, and what becomes of it when a check fails."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.transfer.blob_copy import BlobCopier
+from eurosky_pipeline.xrpc.errors import AuthError
+from eurosky_pipeline_tests.fake_pds import FakePds, body_answer, json_answer
+
+DATA = b"a picture of a mountain" * 100
+
+
+@pytest.fixture
+def source() -> FakePds:
+    return FakePds("old.example")
+
+
+@pytest.fixture
+def destination() -> FakePds:
+    return FakePds("new.example")
+
+
+def copier(source: FakePds, destination: FakePds, folder: Path, **changes: object) -> BlobCopier:
+    arguments = {"max_bytes": 1_000_000, "stop": threading.Event(), **changes}
+    return BlobCopier(source.client, destination.client, "did:plc:" + "a" * 24, folder, **arguments)
+
+
+def test_the_bytes_arrive_with_their_own_mime_type_and_no_file_stays(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA, "image/webp")
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert (outcome.outcome, outcome.size_bytes, outcome.mime_type) == ("transferred", len(DATA), "image/webp")
+    assert destination.blobs == {str(cid): (DATA, "image/webp")}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_that_do_not_hash_to_the_cid_are_never_sent(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA)
+    source.blobs[str(cid)] = (DATA[:-1] + b"!", "image/png")
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert (outcome.outcome, outcome.error_code) == ("corrupt_at_source", "corrupt_at_source")
+    assert "old.example" in outcome.error_text
+    assert destination.asked == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, {"error": "InvalidRequest", "message": "Blob not found"}, "missing_at_source"),
+        (404, {"error": "BlobNotFound"}, "missing_at_source"),
+        (400, {"error": "BlobTakendown", "message": "Blob has been takendown"}, "taken_down"),
+        (500, {"error": "InternalServerError"}, "failed"),
+        (429, {"error": "RateLimitExceeded"}, "failed"),
+    ],
+)
+def test_each_refusal_of_the_source_has_its_outcome(source, destination, tmp_path, status, body, expected) -> None:
+    cid = source.put(DATA)
+    source.faults["getBlob"] = lambda _: json_answer(body, status)
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert outcome.outcome == expected
+    assert f"old.example answered {status}" in outcome.error_text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (413, {"error": "PayloadTooLarge"}, "too_large"),
+        (400, {"error": "InvalidRequest", "message": "Blob has been takendown, cannot re-upload"}, "taken_down"),
+        (502, {}, "failed"),
+    ],
+)
+def test_each_refusal_of_the_destination_has_its_outcome(source, destination, tmp_path, status, body, expected) -> None:
+    cid = source.put(DATA)
+    destination.faults["uploadBlob"] = lambda _: json_answer(body, status)
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert outcome.outcome == expected
+    assert f"new.example answered {status}" in outcome.error_text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_cid_in_the_answer_is_not_a_success(source, destination, tmp_path: Path) -> None:
+    cid, other = source.put(DATA), source.put(b"other")
+    destination.faults["uploadBlob"] = lambda _: json_answer(
+        {"blob": {"ref": {"$link": str(other)}, "mimeType": "image/png", "size": len(DATA)}}
+    )
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert (outcome.outcome, outcome.error_code) == ("failed", "stored_differently")
+
+
+def test_another_size_in_the_answer_is_not_a_success(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA)
+    destination.faults["uploadBlob"] = lambda _: json_answer(
+        {"blob": {"ref": {"$link": str(cid)}, "mimeType": "image/png", "size": len(DATA) - 1}}
+    )
+    assert copier(source, destination, tmp_path)(cid).outcome == "failed"
+
+
+def test_a_connection_that_breaks_is_this_blobs_failure(source, destination, tmp_path: Path) -> None:
+    def reset(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("reset", request=request)
+
+    cid = source.put(DATA)
+    source.faults["getBlob"] = reset
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert (outcome.outcome, outcome.error_code) == ("failed", "host_unreachable")
+
+
+def test_a_blob_over_the_limit_is_not_downloaded_to_its_end(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA)
+    outcome = copier(source, destination, tmp_path, max_bytes=len(DATA) - 1)(cid)
+    assert outcome.outcome == "too_large"
+    assert destination.asked == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_announced_size_over_the_limit_is_refused_before_the_first_byte(source, destination, tmp_path: Path) -> None:
+    def announce(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-length": "999999999"}, content=_never())
+
+    cid = source.put(DATA)
+    source.faults["getBlob"] = announce
+    assert copier(source, destination, tmp_path)(cid).outcome == "too_large"
+
+
+def test_a_refused_session_is_fatal_and_not_one_blobs_failure(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA)
+    destination.faults["uploadBlob"] = lambda _: json_answer({"error": "AuthenticationRequired"}, 401)
+    with pytest.raises(AuthError):
+        copier(source, destination, tmp_path)(cid)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_being_stopped_is_no_outcome(source, destination, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(FatalError, match="asked to stop"):
+        copier(source, destination, tmp_path, stop=stop)(source.put(DATA))
+    assert destination.asked == []
+
+
+def test_a_folder_that_cannot_be_written_is_fatal_and_named(source, destination, tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match="cannot write") as caught:
+        copier(source, destination, tmp_path / "gone")(source.put(DATA))
+    assert caught.value.code == "disk"
+
+
+def test_a_blob_without_a_mime_type_goes_as_octets(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA)
+    source.faults["getBlob"] = lambda _: body_answer(DATA, "")
+    assert copier(source, destination, tmp_path)(cid).mime_type == "application/octet-stream"
+
+
+def _never():
+    raise AssertionError("the body was read")
+    yield b""

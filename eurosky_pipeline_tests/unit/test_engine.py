@@ -1,0 +1,94 @@
+"""Workers over one stream of items: how many at once, how far ahead, and how they end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from eurosky_pipeline.transfer.engine import run_workers
+
+
+def test_every_item_is_worked_on_exactly_once() -> None:
+    assert sorted(run_workers(range(100), lambda n: n * n, workers=5, stop=threading.Event())) == [
+        n * n for n in range(100)
+    ]
+
+
+def test_no_items_are_no_error() -> None:
+    assert list(run_workers([], str, workers=5, stop=threading.Event())) == []
+
+
+def test_as_many_at_once_as_there_are_workers_and_no_more() -> None:
+    barrier, lock = threading.Barrier(5, timeout=5), threading.Lock()
+    now = most = 0
+
+    def work(_: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        barrier.wait()  # passes only if five are here together
+        with lock:
+            now -= 1
+
+    list(run_workers(range(20), work, workers=5, stop=threading.Event()))
+    assert most == 5
+
+
+def test_a_slow_item_does_not_hold_up_the_others() -> None:
+    release = threading.Event()
+    finished: list[int] = []
+    for result in run_workers(
+        range(20), lambda n: (release.wait(5) and n) if n == 0 else n, workers=2, stop=threading.Event()
+    ):
+        finished.append(result)
+        if len(finished) == 19:
+            release.set()
+    assert finished[-1] == 0
+
+
+def test_a_long_list_is_not_read_ahead() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for n in range(10_000):
+            taken = n + 1
+            yield n
+
+    results = run_workers(items(), lambda n: n, workers=5, stop=threading.Event())
+    next(results)
+    assert taken <= 15
+    results.close()
+
+
+def test_a_failure_ends_the_others_and_comes_out_after_what_had_succeeded() -> None:
+    stop = threading.Event()
+
+    def work(n: int) -> int:
+        if n == 3:
+            raise ValueError("three")
+        if n > 3:
+            stop.wait(5)
+        return n
+
+    seen: list[int] = []
+    started_s = time.monotonic()
+    with pytest.raises(ValueError, match="three"):
+        seen.extend(run_workers(range(100), work, workers=3, stop=stop))
+    assert stop.is_set()
+    assert time.monotonic() - started_s < 4
+    assert len(seen) < 20
+
+
+def test_closing_it_early_sets_stop_and_joins_the_threads() -> None:
+    stop = threading.Event()
+    before = threading.active_count()
+    results = run_workers(range(100), lambda n: stop.wait(5) if n else n, workers=4, stop=stop)
+    assert next(results) == 0
+    results.close()
+    assert stop.is_set()
+    assert threading.active_count() == before
