@@ -63,7 +63,8 @@ class Workspace:
     def keep(self, name: str) -> Path:
         """Put a finished scratch file into the artifact store, in place of an older one; returns its path there."""
         kept = self._artifacts / name
-        link_or_copy(self.scratch(name), kept)
+        with disk_errors_named(kept):
+            link_or_copy(self.scratch(name), kept)
         return kept
 
     def fetch(self, name: str) -> Path:
@@ -79,7 +80,8 @@ class Workspace:
                     code="input_missing",
                     hint="materialize the assets before this one first",
                 )
-            link_or_copy(kept, path)
+            with disk_errors_named(path):
+                link_or_copy(kept, path)
         return path
 
 

@@ -82,16 +82,12 @@ def _encode_link(encoder: cbor2.CBOREncoder, cid: Cid) -> None:
     encoder.encode(cbor2.CBORTag(LINK_TAG, b"\x00" + bytes(cid)))
 
 
-def _refuse_float(_encoder: cbor2.CBOREncoder, _number: float) -> NoReturn:
-    raise CborError("a float, which the AT Protocol does not have")
-
-
 _TAGS = _OnlyLinks({LINK_TAG: _link})
-_ENCODERS: dict[type, Callable[[cbor2.CBOREncoder, Any], Any]] = {Cid: _encode_link, float: _refuse_float}
+_ENCODERS: dict[type, Callable[[cbor2.CBOREncoder, Any], Any]] = {Cid: _encode_link}
 
 
 def _refuse_foreign_types(root: Any) -> None:
-    """Whatever cbor2 decodes beyond the data model (floats, bignums, dates, sets …) is refused by its type."""
+    """Whatever cbor2 reads or writes beyond the data model (floats, bignums, dates, sets …) is refused by its type."""
     pending = [root]
     while pending:
         value = pending.pop()
@@ -108,5 +104,7 @@ def _refuse_foreign_types(root: Any) -> None:
             pending.extend(value.values())
         elif kind is list:
             pending.extend(value)
+        elif kind is float:
+            raise CborError("a float, which the AT Protocol does not have")
         else:
             raise CborError(f"a value of a kind that DAG-CBOR does not have: {kind.__name__}")

@@ -68,11 +68,12 @@ def migration_step(
             except StoppedError:
                 raise
             except EuroskyError as error:
-                registry.fail(token, error)
+                registry.fail(token, error, holder=context.run.run_id)
                 raise
             except Exception as error:
                 text = f"an unexpected {type(error).__name__} in {context.asset_key.to_user_string()}"
-                registry.fail(token, FatalError(text, code="internal", hint=f"see the log of run {context.run.run_id}"))
+                internal = FatalError(text, code="internal", hint=f"see the log of run {context.run.run_id}")
+                registry.fail(token, internal, holder=context.run.run_id)
                 raise
     except EuroskyError as error:
         raise Failure(

@@ -91,7 +91,7 @@ def _new_engine(settings: Settings) -> Engine:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Let SQLAlchemy, not the driver, begin transactions; readers do not block the writer."""
+    """Let SQLAlchemy, not the driver, begin transactions (see `_begin_immediate`)."""
     connection.isolation_level = None
     _write_ahead(connection)
     for pragma in ("foreign_keys=ON", "synchronous=NORMAL"):

@@ -14,7 +14,7 @@ from eurosky_pipeline.errors import ConflictError, EuroskyError, SettingsError
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, is_token, new_token
-from eurosky_pipeline.registry.states import INACTIVE, STOPPED, State, is_allowed
+from eurosky_pipeline.registry.states import INACTIVE, RESTART, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, credentials, migrations
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
 from eurosky_pipeline.settings import Settings
@@ -114,18 +114,24 @@ class Registry:
         """Move from `before` to `after`, and write `progress` in the same transaction.
 
         Raises:
-            ConflictError: the migration is not in `before` (any more), or there is no way between the two.
+            ConflictError: the migration is not in `before` (any more), or there is no way between the two: a stopped
+                one goes on only where it stopped, and only while no other migration of the DID is active.
         """
-        if not is_allowed(before, after):
-            raise ConflictError(f"there is no way from {before} to {after}", code="state_conflict")
+        migration = self.get(token)
+        is_skipping = before in STOPPED and after in RUNNING and after is not (migration.stopped_in or RESTART)
+        if not is_allowed(before, after) or is_skipping:
+            raise ConflictError(f"there is no way for {token} from {before} to {after}", code="state_conflict")
         values: dict[str, Any] = {"state": after, "updated_at": _now()}
         if after in STOPPED:
             values["stopped_in"] = migrations.c.stopped_in if before in STOPPED else before
         else:
             values |= {"stopped_in": None, "error_code": None, "error_text": None}
-        with self._engine.begin() as connection:
-            self._compare_and_set(connection, token, before, values)
-            _merge_progress(connection, token, progress or {})
+        try:
+            with self._engine.begin() as connection:
+                self._compare_and_set(connection, token, before, values)
+                _merge_progress(connection, token, progress or {})
+        except DatabaseIntegrityError:
+            raise self._already_active(migration.did) from None
 
     def resume(self, token: str) -> Migration:
         """Bring a stopped migration back to where it stopped; one that is under way stays as it is.
@@ -136,24 +142,36 @@ class Registry:
         migration = self.get(token)
         if migration.state not in STOPPED:
             return migration
-        try:
-            self.transition(token, migration.state, migration.stopped_in or State.PENDING_REPO)
-        except DatabaseIntegrityError:
-            raise self._already_active(migration.did) from None
+        self.transition(token, migration.state, migration.stopped_in or RESTART)
         return self.get(token)
 
-    def fail(self, token: str, error: EuroskyError) -> None:
-        """Mark the migration `failed`, with the error's code and text, whatever it was doing."""
+    def fail(self, token: str, error: EuroskyError, *, holder: str | None = None) -> bool:
+        """Mark a migration that is under way as `failed`, with the error's code and text.
+
+        Args:
+            holder: only if this run still holds the lease: what another run has taken over is that run's business.
+
+        Returns: whether it was; one that was cancelled or completed meanwhile stays so.
+        """
         migration = self.get(token)
-        values: dict[str, Any] = {
-            "state": State.FAILED,
-            "stopped_in": migration.stopped_in if migration.state in STOPPED else migration.state,
-            "error_code": error.code,
-            "error_text": error.with_hint()[:_MAX_ERROR_TEXT],
-            "updated_at": _now(),
-        }
+        if migration.state not in RUNNING:
+            return False
+        where = [migrations.c.token == token, migrations.c.state == migration.state]
+        if holder is not None:
+            where.append(migrations.c.lease_holder == holder)
         with self._engine.begin() as connection:
-            self._compare_and_set(connection, token, migration.state, values)
+            changed = connection.execute(
+                update(migrations)
+                .where(*where)
+                .values(
+                    state=State.FAILED,
+                    stopped_in=migration.state,
+                    error_code=error.code,
+                    error_text=error.with_hint()[:_MAX_ERROR_TEXT],
+                    updated_at=_now(),
+                )
+            )
+        return changed.rowcount == 1
 
     def record(self, token: str, progress: Mapping[str, Any], outcomes: Iterable[BlobOutcome] = ()) -> None:
         """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""

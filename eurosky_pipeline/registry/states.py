@@ -29,7 +29,12 @@ STOPPED = frozenset({State.FAILED, State.WAITING, State.CANCELLED})
 INACTIVE = frozenset({State.FAILED, State.CANCELLED, State.COMPLETED})
 """States in which another migration of the same DID may be registered."""
 
-_RUNNING = frozenset({State.PENDING_REPO, State.PENDING_BLOBS, State.PENDING_PREFS})
+RUNNING = frozenset({State.PENDING_REPO, State.PENDING_BLOBS, State.PENDING_PREFS})
+"""States in which a run can work on the migration."""
+
+RESTART = State.PENDING_REPO
+"""Where a stopped migration goes on of which nobody knows where it stopped."""
+
 _FORWARD = {
     State.PENDING_REPO: State.PENDING_BLOBS,
     State.PENDING_BLOBS: State.PENDING_PREFS,
@@ -39,6 +44,6 @@ _FORWARD = {
 
 def is_allowed(before: State, after: State) -> bool:
     """Whether a migration may go from one state to the other."""
-    if before in _RUNNING:
+    if before in RUNNING:
         return after in STOPPED or after is _FORWARD[before]
-    return before in STOPPED and (after in _RUNNING or after in {State.FAILED, State.CANCELLED}) and before != after
+    return before in STOPPED and (after in RUNNING or after in {State.FAILED, State.CANCELLED}) and before != after

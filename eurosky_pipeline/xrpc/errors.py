@@ -27,6 +27,7 @@ import httpx
 from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, TransientError
 
 _MAX_SERVER_TEXT = 300
+_LEAST_UNIX_S = 1e9
 
 EXPIRED_TOKEN_NAMES = frozenset({"ExpiredToken", "InvalidToken"})
 """Error names with which a server says that a session's access token has to be renewed."""
@@ -186,14 +187,18 @@ def error_for_transport(error: httpx.HTTPError, *, host: str, nsid: str) -> Host
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, by `Retry-After` (seconds) or `RateLimit-Reset` (Unix seconds); None if neither is usable."""
-    for name, now in (("retry-after", 0.0), ("ratelimit-reset", time.time())):
+    """Seconds to wait, by `Retry-After` or `RateLimit-Reset`; None if neither is usable.
+
+    The first is in seconds. The second is in Unix seconds on the reference PDS, and in seconds from now in the IETF's
+    draft; no limit lasts for decades, so the number itself tells which.
+    """
+    for name in ("retry-after", "ratelimit-reset"):
         try:
-            wait_s = float(headers[name]) - now
+            number = float(headers[name])
         except (KeyError, ValueError):
             continue
-        if math.isfinite(wait_s):
-            return max(0.0, wait_s)
+        if math.isfinite(number):
+            return max(0.0, number - time.time() if number >= _LEAST_UNIX_S else number)
     return None
 
 

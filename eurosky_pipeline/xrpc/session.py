@@ -36,6 +36,7 @@ class Session:
         self._public = public
         self._password = password
         self._tokens = tokens
+        self._refusal: AuthError | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -58,12 +59,21 @@ class Session:
         with self._lock:
             if self._tokens.access != stale_token:
                 return  # another thread has renewed it while this one waited
+            if self._refusal is not None:
+                raise self._refusal  # asking again, once a thread, would only use up the host's few logins
             try:
                 refreshing = self._public.with_authorization(self)  # it knows what must not be repeated
                 answer = refreshing.procedure(REFRESH_SESSION, bearer=self._tokens.refresh)
             except (AuthError, RequestRefused):
-                answer = _create_session(self._public, self.did, self._password)
+                answer = self._log_in_again()
             self._tokens = _tokens_of(answer, self._public.host)
+
+    def _log_in_again(self) -> Json:
+        try:
+            return _create_session(self._public, self.did, self._password)
+        except AuthError as error:
+            self._refusal = error
+            raise
 
 
 def log_in(public: XrpcClient, did: str, password: SecretStr) -> Session:

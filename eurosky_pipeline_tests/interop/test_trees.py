@@ -1,0 +1,75 @@
+"""Merkle search trees, by bluesky-social/atproto-interop-tests (CC0) and DavidBuchanan314/mst-test-suite (MIT)."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from eurosky_pipeline.atproto import dag_cbor
+from eurosky_pipeline.atproto.car import CarReader
+from eurosky_pipeline.atproto.cid import Cid, cid_of, parse_cid
+from eurosky_pipeline.atproto.mst import Entry, Node, build, encode_node, key_height, walk
+
+LEAF = cid_of(b"record")
+
+
+def vectors(fixtures: Path, path: str) -> Any:
+    return json.loads((fixtures / "atproto-interop-tests" / path).read_text(encoding="utf-8"))
+
+
+def build_tree(keys, leaf: Cid = LEAF) -> tuple[Cid, dict[Cid, bytes]]:
+    nodes: dict[Cid, bytes] = {}
+    return build(((key.encode(), leaf) for key in keys), nodes.__setitem__), nodes
+
+
+def test_keys_have_their_known_heights(fixtures):
+    found = vectors(fixtures, "mst/key_heights.json")
+    assert len(found) == 9
+    assert [case for case in found if key_height(case["key"].encode()) != case["height"]] == []
+
+
+def test_keys_share_their_known_prefixes(fixtures):
+    found = vectors(fixtures, "mst/common_prefix.json")
+    assert len(found) == 13
+    for case in found:
+        left, right = case["left"].encode(), case["right"].encode()
+        _, second = dag_cbor.decode(encode_node(Node(None, (Entry(left, LEAF, None), Entry(right, LEAF, None)))))["e"]
+        assert (second["p"], second["k"]) == (case["len"], right[case["len"] :]), case
+
+
+def test_the_example_keys_have_the_height_that_they_name_and_make_a_tree(fixtures):
+    keys = (fixtures / "atproto-interop-tests" / "mst" / "example_keys.txt").read_text(encoding="utf-8").split()
+    assert len(keys) == 156
+    assert [key for key in keys if key_height(key.encode()) != int(key[1])] == []
+    root, nodes = build_tree(reversed(keys))
+    assert [key.decode() for key, _ in walk(root, nodes.__getitem__)] == sorted(keys)
+
+
+def test_commits_lead_from_their_known_root_to_their_known_root(fixtures):
+    found = vectors(fixtures, "firehose/commit-proof-fixtures.json")
+    assert len(found) >= 5
+    for case in found:
+        leaf, keys = parse_cid(case["leafValue"]), set(case["keys"])
+        after = (keys | set(case["adds"])) - set(case["dels"])
+        assert str(build_tree(keys, leaf)[0]) == case["rootBeforeCommit"], case["comment"]
+        root, nodes = build_tree(after, leaf)
+        assert str(root) == case["rootAfterCommit"], case["comment"]
+        assert set(case["blocksInProof"]) <= set(map(str, nodes)), case["comment"]
+
+
+def test_each_small_tree_is_walked_and_built_again_block_for_block(fixtures):
+    files = sorted((fixtures / "mst-test-suite" / "cars").rglob("*.car"))
+    assert len(files) == 128
+    roots = set()
+    for file in files:
+        with file.open("rb") as stream:
+            reader = CarReader(stream)
+            (root,) = reader.roots
+            blocks = {block.cid: block.data for block in reader}
+        entries = list(walk(root, blocks.__getitem__))
+        assert all(one[0] < other[0] for one, other in pairwise(entries))
+        nodes: dict[bytes, bytes] = {}
+        assert build(reversed(entries), nodes.__setitem__) == root, file.name
+        assert nodes == blocks, file.name
+        roots.add(root)
+    assert len(roots) == 128

@@ -1,0 +1,163 @@
+"""Which hosts may be spoken to. Addresses are literals and `localhost`: no test asks a name server for a real name."""
+
+import pytest
+
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.xrpc.errors import HostUnreachable
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
+
+STRICT = HostPolicy()
+OPEN = HostPolicy(is_private_allowed=True)
+
+PUBLIC_LITERALS = ["https://93.184.216.34", "https://[2606:2800:220:1:248:1893:25c8:1946]"]
+
+PRIVATE_LITERALS = {
+    "loopback": "https://127.0.0.1",
+    "loopback v6": "https://[::1]",
+    "this host": "https://0.0.0.0",
+    "this host v6": "https://[::]",
+    "private class A": "https://10.1.2.3",
+    "private class B": "https://172.16.0.1:8443",
+    "private class C": "https://192.168.1.1",
+    "carrier-grade NAT": "https://100.64.0.1",
+    "link-local": "https://169.254.1.1",
+    "cloud metadata": "https://169.254.169.254",
+    "cloud metadata v6": "https://[fd00:ec2::254]",
+    "unique local v6": "https://[fc00::1]",
+    "link-local v6": "https://[fe80::1]",
+    "link-local v6 with its zone": "https://[fe80::1%25eth0]",
+    "site-local v6": "https://[fec0::1]",
+    "multicast": "https://224.0.0.1",
+    "multicast v6": "https://[ff02::1]",
+    "broadcast": "https://255.255.255.255",
+    "reserved": "https://240.0.0.1",
+    "documentation": "https://192.0.2.1",
+    "IPv4-mapped loopback": "https://[::ffff:127.0.0.1]",
+    "IPv4-mapped private": "https://[::ffff:10.0.0.1]",
+    "IPv4-compatible loopback": "https://[::127.0.0.1]",
+    "NAT64 of the metadata address": "https://[64:ff9b::169.254.169.254]",
+    "local-use NAT64": "https://[64:ff9b:1::1]",
+    "6to4 of loopback": "https://[2002:7f00:1::]",
+    "loopback with a final dot": "https://127.0.0.1.",
+}
+
+OTHER_SPELLINGS_OF_LOOPBACK = ["2130706433", "0177.0.0.1", "0x7f000001", "0x7f.1", "127.1", "localhost", "LOCALHOST."]
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url"),
+    [
+        ("https://pds.example.com", "https://pds.example.com"),
+        ("https://pds.example.com/", "https://pds.example.com"),
+        ("  https://PDS.Example.COM  ", "https://pds.example.com"),
+        ("https://pds.example.com.", "https://pds.example.com"),
+        ("https://pds.example.com:443", "https://pds.example.com"),
+        ("https://pds.example.com:8443", "https://pds.example.com:8443"),
+        ("https://xn--fa-hia.example", "https://xn--fa-hia.example"),
+        ("https://[2606:2800:220:1:248:1893:25C8:1946]:8443", "https://[2606:2800:220:1:248:1893:25c8:1946]:8443"),
+    ],
+)
+def test_a_public_host_has_one_spelling(url: str, base_url: str) -> None:
+    assert STRICT.normalize(url) == base_url
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://pds.example.com", "is plain http"),
+        ("ftp://pds.example.com", "is not an http"),
+        ("pds.example.com", "is not an http"),
+        ("https://", "is not an http"),
+        ("", "is not an http"),
+        ("https://pds.example.com:no", "is not a URL"),
+        ("https://pds.example.com:65536", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+        ("https://pds.example.com/xrpc", "has a path or a query"),
+        ("https://pds.example.com?x=1", "has a path or a query"),
+        ("https://pds.example.com#x", "has a path or a query"),
+        ("https://pds.exam ple.com", "no host's"),
+        ("https://pds.example.com\x00.evil.example", "no host's"),
+        ("https://pds%2eexample.com", "no host's"),
+        ("https://faß.example", "no host's"),  # two versions of IDNA read it as two different hosts
+        ("https://１２７.0.0.1", "no host's"),
+    ],
+)
+def test_what_is_not_the_bare_url_of_a_public_host_is_refused(url: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why) as caught:
+        STRICT.normalize(url)
+    assert caught.value.code == "host_refused"
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:s3cret@pds.example.com",
+        "https://s3cret@pds.example.com",
+        "https://me:s3cret@pds.example.com:notaport",
+        "https://me:s3cret/s3cret@pds.example.com",
+        "https://me:s3cret?s3cret@pds.example.com",
+        "https://me:s3cret#s3cret@pds.example.com",
+        "https://me:s3cret@s3cret@pds.example.com",
+        "https://me:s3cret@ex℀mple.com",
+        "https://me:s3cret@10.0.0.1",
+        "https://me:s3cret@",
+        "http://me:s3cret@pds.example.com",
+        "ftp://me:s3cret@pds.example.com",
+    ],
+)
+@pytest.mark.parametrize("policy", [STRICT, OPEN])
+def test_credentials_in_a_url_are_refused_and_not_repeated(policy: HostPolicy, url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        policy.normalize(url)
+    assert "s3cret" not in caught.value.with_hint()
+    assert "s3cret" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("url", PUBLIC_LITERALS)
+def test_a_public_address_is_reachable(url: str) -> None:
+    assert STRICT.check_reachable(url) == url
+
+
+@pytest.mark.parametrize("url", PRIVATE_LITERALS.values(), ids=PRIVATE_LITERALS)
+def test_a_private_address_is_refused_without_asking_the_network(url: str) -> None:
+    with pytest.raises(SettingsError, match="is not a public address"):
+        STRICT.normalize(url)
+
+
+@pytest.mark.parametrize("host", OTHER_SPELLINGS_OF_LOOPBACK)
+def test_a_name_that_resolves_inside_is_refused(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"resolves to (127\.0\.0\.1|::1), which is not a public address"):
+        STRICT.check_reachable(f"https://{host}")
+
+
+@pytest.mark.parametrize("policy", [STRICT, OPEN])
+def test_a_name_that_does_not_resolve_is_told_as_that(policy: HostPolicy) -> None:
+    with pytest.raises(HostUnreachable, match=r"the host name nowhere\.invalid does not resolve") as caught:
+        policy.check_reachable("https://nowhere.invalid")
+    assert caught.value.code == "host_unresolvable"
+
+
+@pytest.mark.parametrize("label", ["a" * 64 + ".example", "a..example"])
+def test_a_name_that_no_resolver_can_be_asked_does_not_resolve(label: str) -> None:
+    with pytest.raises(HostUnreachable, match="does not resolve"):
+        STRICT.check_reachable(f"https://{label}")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:2583", "https://10.1.2.3", "http://localhost:80", "http://[::1]:99"])
+def test_an_operator_may_allow_private_hosts_and_plain_http(url: str) -> None:
+    assert OPEN.check_reachable(url) == url.removesuffix(":80")
+
+
+def test_the_sandboxes_own_addresses_are_allowed_and_nothing_beside_them() -> None:
+    policy = HostPolicy(allowed_addresses=frozenset({("localhost", 2583)}))
+    assert policy.check_reachable("http://localhost:2583") == "http://localhost:2583"
+    for url in ("http://localhost:2584", "http://localhost", "http://127.0.0.1:2583", "https://127.0.0.1:2583"):
+        with pytest.raises(SettingsError):
+            policy.check_reachable(url)
+
+
+def test_an_allowed_address_does_not_open_a_path_on_it() -> None:
+    policy = HostPolicy(allowed_addresses=frozenset({("localhost", 2583)}))
+    with pytest.raises(SettingsError, match="has a path"):
+        policy.normalize("http://localhost:2583/admin")

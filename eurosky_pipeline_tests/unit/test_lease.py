@@ -1,0 +1,204 @@
+"""The lease: one run at a time works on a migration, for as long as it works and lives."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import create_engine
+
+from eurosky_pipeline.errors import ConflictError, SettingsError
+from eurosky_pipeline.registry.lease import LEASE_LIFETIME_S, hold_lease
+from eurosky_pipeline.registry.migration import NewMigration
+from eurosky_pipeline.registry.registry import LeaseHeldError, Registry, open_registry
+from eurosky_pipeline.registry.vault import Vault
+from eurosky_pipeline.settings import Settings
+
+SHORT_S = 0.9
+"""A lifetime that a test can wait for; it is renewed every 0.3 s."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(_env_file=None, EUROSKY_HOME=tmp_path, EUROSKY_DATABASE_URL=None, EUROSKY_VAULT_KEY=None)
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Iterator[Registry]:
+    opened = open_registry(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def token(registry: Registry) -> str:
+    return add(registry, "did:plc:ewvi7nxzyoun6zhxrhs64oiz")
+
+
+def add(registry: Registry, did: str) -> str:
+    return registry.add(NewMigration(did, "https://old.example", "https://new.example"), {}).token
+
+
+def give_to_a_thief(home: Path, token: str) -> None:
+    """What a run that took over an expired lease does to the row."""
+    later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
+    with closing(sqlite3.connect(home / "registry.sqlite", timeout=5)) as connection, connection:
+        connection.execute(
+            "UPDATE migrations SET lease_holder = 'thief', lease_expires_at = ? WHERE token = ?", (later, token)
+        )
+
+
+def test_a_lease_is_held_by_one_and_names_its_holder(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", 60)
+    with pytest.raises(LeaseHeldError, match=f"{token} is being worked on by run run-1") as caught:
+        registry.acquire_lease(token, "run-2", 60)
+    assert caught.value.code == "lease_held"
+    assert isinstance(caught.value, ConflictError)
+    migration = registry.get(token)
+    assert migration.lease_holder == "run-1"
+    assert migration.lease_expires_at is not None
+    assert 55 < (migration.lease_expires_at - datetime.now(UTC)).total_seconds() <= 60
+
+
+def test_of_eight_runs_that_start_at_once_one_gets_the_lease(
+    registry: Registry, settings: Settings, token: str
+) -> None:
+    barrier = threading.Barrier(8)
+
+    def acquire(number: int) -> bool:
+        with closing(open_registry(settings)) as mine:
+            barrier.wait(10)
+            try:
+                mine.acquire_lease(token, f"run-{number}", 60)
+            except LeaseHeldError:
+                return False
+            return True
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(acquire, range(8)))
+    assert results.count(True) == 1
+    assert registry.get(token).lease_holder == f"run-{results.index(True)}"
+    assert registry.get(token).attempts == 1
+
+
+def test_the_holder_may_renew_and_that_is_no_new_attempt(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", 1)
+    first = registry.get(token).lease_expires_at
+    registry.acquire_lease(token, "run-1", 60)
+    renewed = registry.get(token)
+    assert renewed.attempts == 1
+    assert first is not None
+    assert renewed.lease_expires_at is not None
+    assert renewed.lease_expires_at > first
+
+
+def test_an_expired_lease_goes_to_the_next_run_as_another_attempt(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", -1)
+    registry.acquire_lease(token, "run-2", 60)
+    assert (registry.get(token).lease_holder, registry.get(token).attempts) == ("run-2", 2)
+    with pytest.raises(LeaseHeldError):
+        registry.acquire_lease(token, "run-1", 60)
+
+
+def test_a_released_lease_is_free_for_anybody(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", 60)
+    registry.release_leases("run-1")
+    registry.acquire_lease(token, "run-2", 60)
+    assert registry.get(token).attempts == 2
+
+
+def test_a_run_lets_go_of_all_its_leases_and_of_no_others(registry: Registry, token: str) -> None:
+    second, third = (add(registry, f"did:web:{name}.example") for name in ("b", "c"))
+    registry.acquire_lease(token, "run-1", 60)
+    registry.acquire_lease(second, "run-1", 60)
+    registry.acquire_lease(third, "run-2", 60)
+    registry.release_leases("run-1")
+    assert [registry.get(each).lease_expires_at is None for each in (token, second, third)] == [True, True, False]
+
+
+def test_a_migration_that_does_not_exist_has_no_lease(registry: Registry) -> None:
+    with pytest.raises(SettingsError, match="there is no migration"):
+        registry.acquire_lease("EURO-0000000000000000", "run-1", 60)
+
+
+def test_a_lease_outlives_two_missed_renewals() -> None:
+    assert 60 <= LEASE_LIFETIME_S <= 120  # and a dead run's is over within the two minutes that the hint promises
+
+
+def test_a_held_lease_is_renewed_for_as_long_as_the_block_runs(registry: Registry, token: str) -> None:
+    stop = threading.Event()
+    with hold_lease(registry, token, "run-1", stop, lifetime_s=SHORT_S):
+        time.sleep(2 * SHORT_S)
+        with pytest.raises(LeaseHeldError):
+            registry.acquire_lease(token, "run-2", 60)
+    assert not stop.is_set()
+    assert registry.get(token).attempts == 1
+
+
+def test_the_lease_stays_after_the_block_and_expires_unless_the_run_goes_on(registry: Registry, token: str) -> None:
+    with hold_lease(registry, token, "run-1", threading.Event(), lifetime_s=SHORT_S):
+        pass
+    with pytest.raises(LeaseHeldError):
+        registry.acquire_lease(token, "run-2", 60)
+    assert not [thread for thread in threading.enumerate() if thread.name == f"lease-{token}"]
+    time.sleep(SHORT_S)
+    registry.acquire_lease(token, "run-2", 60)
+
+
+def test_the_next_step_of_the_same_run_goes_on_with_the_lease(registry: Registry, token: str) -> None:
+    for _ in range(2):
+        with hold_lease(registry, token, "run-1", threading.Event()):
+            pass
+    assert registry.get(token).attempts == 1
+
+
+def test_a_block_is_not_entered_while_another_run_holds_the_lease(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", 60)
+    stop = threading.Event()
+    with pytest.raises(LeaseHeldError), hold_lease(registry, token, "run-2", stop):
+        pytest.fail("two runs work on one migration")
+    assert not stop.is_set()
+
+
+def work_until_stopped(registry: Registry, home: Path, token: str, *, then: Exception | None = None) -> None:
+    stop = threading.Event()
+    with hold_lease(registry, token, "run-1", stop, lifetime_s=SHORT_S):
+        give_to_a_thief(home, token)
+        assert stop.wait(5), "nobody said that the lease was lost"
+        if then is not None:
+            raise then
+
+
+def test_a_lost_lease_asks_the_work_to_stop_and_is_an_error(registry: Registry, token: str, tmp_path: Path) -> None:
+    with pytest.raises(LeaseHeldError, match="thief"):
+        work_until_stopped(registry, tmp_path, token)
+    assert registry.get(token).lease_holder == "thief"
+
+
+def test_what_the_work_raised_is_not_hidden_by_a_lost_lease(registry: Registry, token: str, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        work_until_stopped(registry, tmp_path, token, then=ZeroDivisionError())
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_database_that_is_busy_for_a_moment_does_not_end_the_renewals(
+    registry: Registry, token: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "registry.sqlite"
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0.01})
+    impatient = Registry(engine, Vault([Fernet.generate_key()]))
+    with hold_lease(impatient, token, "run-1", threading.Event(), lifetime_s=SHORT_S):
+        with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(0.6 * SHORT_S)
+            other.execute("ROLLBACK")
+        time.sleep(SHORT_S)
+        with pytest.raises(LeaseHeldError):
+            registry.acquire_lease(token, "run-2", 60)
+    impatient.close()

@@ -1,0 +1,139 @@
+"""Settings: read once from the environment, typed, and silent about what they hold."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.settings import Settings, load_settings
+
+ALIASES = sorted(str(field.validation_alias) for field in Settings.model_fields.values())
+
+READ = [
+    ("EUROSKY_HOME", "/srv/eurosky", "home", Path("/srv/eurosky")),
+    ("DAGSTER_HOME", "/srv/dagster", "dagster_home", Path("/srv/dagster")),
+    ("EUROSKY_DATABASE_URL", "postgresql://u@h/d", "database_url", "postgresql://u@h/d"),
+    ("EUROSKY_ARTIFACTS", "/srv/artifacts", "artifacts", Path("/srv/artifacts")),
+    ("EUROSKY_VAULT_KEY", "new,old", "vault_key", "new,old"),
+    ("EUROSKY_PLC_URL", "https://plc.example", "plc_url", "https://plc.example"),
+    ("EUROSKY_ALLOW_PRIVATE_HOSTS", "true", "is_private_hosts_allowed", True),
+    ("CONVERT_LEGACY_BLOBS", "1", "is_legacy_conversion_enabled", True),
+    ("PARALLEL_BLOBS", "64", "parallel_blobs", 64),
+    ("PROGRESS_UPDATE_INTERVAL", "1", "progress_update_interval", 1),
+    ("EUROSKY_MAX_REPO_BYTES", "1000", "max_repo_bytes", 1000),
+    ("EUROSKY_MAX_BLOB_BYTES", "1000", "max_blob_bytes", 1000),
+]
+
+REFUSED = [
+    ("EUROSKY_HOME", "~nobody-of-this-name/state"),
+    ("EUROSKY_ARTIFACTS", "s3://bucket/folder"),
+    ("EUROSKY_ALLOW_PRIVATE_HOSTS", "perhaps-17"),
+    ("CONVERT_LEGACY_BLOBS", "perhaps-17"),
+    ("PARALLEL_BLOBS", "0"),
+    ("PARALLEL_BLOBS", "65"),
+    ("PARALLEL_BLOBS", "fünf-17"),
+    ("PROGRESS_UPDATE_INTERVAL", "0"),
+    ("EUROSKY_MAX_REPO_BYTES", "-17"),
+    ("EUROSKY_MAX_BLOB_BYTES", "2 GiB-17"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for alias in ALIASES:
+        monkeypatch.delenv(alias, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_has_a_default() -> None:
+    settings = load_settings()
+    assert settings.home.is_absolute()
+    assert settings.home.name == "eurosky"
+    assert settings.resolved_dagster_home == settings.home / "dagster"
+    assert settings.resolved_artifacts == settings.home / "artifacts"
+    assert (settings.parallel_blobs, settings.progress_update_interval) == (5, 10)
+    assert (settings.is_private_hosts_allowed, settings.is_legacy_conversion_enabled) == (False, False)
+    unset = (settings.database_url, settings.artifacts, settings.vault_key, settings.plc_url, settings.dagster_home)
+    assert unset == (None,) * 5
+
+
+@pytest.mark.parametrize(("alias", "text", "name", "expected"), READ)
+def test_each_variable_sets_its_field(
+    monkeypatch: pytest.MonkeyPatch, alias: str, text: str, name: str, expected: object
+) -> None:
+    monkeypatch.setenv(alias, text)
+    found = getattr(load_settings(), name)
+    assert (found.get_secret_value() if hasattr(found, "get_secret_value") else found) == expected
+
+
+def test_the_table_above_leaves_no_variable_out() -> None:
+    assert sorted(alias for alias, *_ in READ) == ALIASES
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, alias: str) -> None:
+    default = load_settings()
+    monkeypatch.setenv(alias, "")
+    assert load_settings() == default
+
+
+@pytest.mark.parametrize(("alias", "text"), REFUSED)
+def test_a_bad_value_is_refused_by_the_variables_name_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, alias: str, text: str
+) -> None:
+    monkeypatch.setenv(alias, text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert alias in caught.value.message
+    assert ".env.example" in caught.value.hint
+    if len(text) > 2:  # "0" stands in the bounds that the message names
+        assert text not in caught.value.with_hint()
+
+
+def test_all_bad_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLEL_BLOBS", "many")
+    monkeypatch.setenv("PROGRESS_UPDATE_INTERVAL", "seldom")
+    with pytest.raises(SettingsError, match=r"PARALLEL_BLOBS.*PROGRESS_UPDATE_INTERVAL"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"), [("EUROSKY_HOME", "home"), ("DAGSTER_HOME", "dagster_home"), ("EUROSKY_ARTIFACTS", "artifacts")]
+)
+def test_a_relative_folder_is_made_absolute_where_the_settings_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alias: str, name: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv(alias, "state/here")
+    assert str(getattr(load_settings(), name)) == str(tmp_path / "state/here")
+    monkeypatch.setenv(alias, "~/state")
+    assert str(getattr(load_settings(), name)) == str(tmp_path / "me/state")
+
+
+def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PARALLEL_BLOBS=2\nPROGRESS_UPDATE_INTERVAL=3\nSOMEBODY_ELSES=1\n")
+    monkeypatch.setenv("PARALLEL_BLOBS", "9")
+    settings = load_settings()
+    assert (settings.parallel_blobs, settings.progress_update_interval) == (9, 3)
+
+
+def test_secrets_do_not_stand_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EUROSKY_VAULT_KEY", "this-is-the-key")
+    monkeypatch.setenv("EUROSKY_DATABASE_URL", "postgresql://me:this-is-the-password@db/eurosky")
+    settings = load_settings()
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "this-is-the" not in text
+
+
+def test_settings_do_not_change_once_read() -> None:
+    with pytest.raises(ValidationError):
+        load_settings().parallel_blobs = 6  # type: ignore[misc]
+
+
+def test_the_example_file_lists_every_variable() -> None:
+    example = Path(__file__).parents[2] / ".env.example"
+    listed = re.findall(r"^#?\s*([A-Z][A-Z_]+)=", example.read_text(), flags=re.MULTILINE)
+    assert sorted(set(ALIASES) - set(listed)) == []
+    assert len(listed) == len(set(listed))

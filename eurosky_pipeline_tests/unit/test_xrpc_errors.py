@@ -1,0 +1,191 @@
+"""From an answer, or the lack of one, to a type: the table, and what a server may not smuggle into a message."""
+
+import inspect
+import time
+
+import httpx
+import pytest
+
+from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.xrpc import errors
+from eurosky_pipeline.xrpc.errors import (
+    AuthError,
+    BlobNotFound,
+    BlobTakenDown,
+    BlobTooLarge,
+    HostUnreachable,
+    RateLimited,
+    RepoUnavailable,
+    RequestRefused,
+    ServerFault,
+    error_for_answer,
+    error_for_transport,
+    retry_after_s,
+)
+
+GET_REPO = "com.atproto.sync.getRepo"
+GET_BLOB = "com.atproto.sync.getBlob"
+UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
+IMPORT_REPO = "com.atproto.repo.importRepo"
+CREATE_SESSION = "com.atproto.server.createSession"
+REFRESH_SESSION = "com.atproto.server.refreshSession"
+
+ANSWERS: list[tuple[int, str, str, str, type[EuroskyError], str]] = [
+    # status, name, text, endpoint, error, code
+    (400, "InvalidRequest", "Blob not found", GET_BLOB, BlobNotFound, "missing_at_source"),  # the reference PDS
+    (404, "BlobNotFound", "", GET_BLOB, BlobNotFound, "missing_at_source"),  # others
+    (404, "", "", GET_BLOB, BlobNotFound, "missing_at_source"),
+    (400, "InvalidRequest", "Blob not found", UPLOAD_BLOB, RequestRefused, "request_refused"),
+    (413, "PayloadTooLarge", "request entity too large", UPLOAD_BLOB, BlobTooLarge, "too_large"),
+    (413, "", "", UPLOAD_BLOB, BlobTooLarge, "too_large"),
+    (400, "BlobTooLarge", "This file is too large", UPLOAD_BLOB, BlobTooLarge, "too_large"),
+    (400, "InvalidRequest", "Blob has been takendown, cannot re-upload", UPLOAD_BLOB, BlobTakenDown, "taken_down"),
+    (400, "InvalidRequest", "Blob was taken down", GET_BLOB, BlobTakenDown, "taken_down"),
+    (400, "InvalidRequest", "Repo was taken down", IMPORT_REPO, RequestRefused, "request_refused"),
+    (401, "", "Account has been taken down", CREATE_SESSION, AuthError, "wrong_password"),
+    (401, "AccountTakedown", "Account has been taken down", CREATE_SESSION, AuthError, "account_taken_down"),
+    (401, "AuthenticationRequired", "Invalid identifier or password", CREATE_SESSION, AuthError, "wrong_password"),
+    (401, "AuthFactorTokenRequired", "A code was sent", CREATE_SESSION, AuthError, "auth_factor_required"),
+    (401, "AuthenticationRequired", "Authentication Required", UPLOAD_BLOB, AuthError, "auth"),
+    (400, "ExpiredToken", "Token has expired", REFRESH_SESSION, AuthError, "session_expired"),
+    (400, "InvalidToken", "Token could not be verified", UPLOAD_BLOB, AuthError, "session_invalid"),
+    (401, "AccountDeactivated", "Account is deactivated", UPLOAD_BLOB, AuthError, "account_deactivated"),
+    (403, "", "Bad token scope", IMPORT_REPO, AuthError, "forbidden"),
+    (400, "RepoNotFound", "Could not find repo for DID: did:plc:x", GET_REPO, RepoUnavailable, "repo_not_found"),
+    (400, "InvalidRequest", "Could not find repo for DID: did:plc:x", GET_REPO, RepoUnavailable, "repo_not_found"),
+    (404, "NotFound", "could not find Repo", "com.atproto.sync.listBlobs", RepoUnavailable, "repo_not_found"),
+    (400, "InvalidRequest", "Could not find repo: alice", IMPORT_REPO, RequestRefused, "request_refused"),
+    (400, "RepoDeactivated", "Repo has been deactivated", GET_REPO, RepoUnavailable, "repo_deactivated"),
+    (400, "RepoTakendown", "Repo has been takendown", GET_REPO, RepoUnavailable, "repo_taken_down"),
+    (400, "RepoSuspended", "Repo has been suspended", GET_REPO, RepoUnavailable, "repo_suspended"),
+    (400, "RepoDeactivated", "Repo has been deactivated", GET_BLOB, RepoUnavailable, "repo_deactivated"),
+    (404, "", "", GET_REPO, RequestRefused, "not_a_pds"),
+    (501, "MethodNotImplemented", "Method Not Implemented", IMPORT_REPO, RequestRefused, "not_a_pds"),
+    (400, "InvalidRequest", "Input must have exactly one root", IMPORT_REPO, RequestRefused, "request_refused"),
+    (418, "", "", GET_REPO, RequestRefused, "request_refused"),
+    (302, "", "", GET_REPO, RequestRefused, "redirected"),
+    (429, "RateLimitExceeded", "Rate Limit Exceeded", UPLOAD_BLOB, RateLimited, "rate_limited"),
+    (429, "ExpiredToken", "", UPLOAD_BLOB, RateLimited, "rate_limited"),
+    (500, "InternalServerError", "Internal Server Error", UPLOAD_BLOB, ServerFault, "server_fault"),
+    (502, "", "", GET_BLOB, ServerFault, "server_fault"),
+    (503, "", "Service Unavailable", GET_REPO, ServerFault, "server_fault"),
+]
+
+
+@pytest.mark.parametrize(("status", "name", "text", "nsid", "kind", "code"), ANSWERS)
+def test_an_answer_becomes_the_error_that_says_who_retries(
+    status: int, name: str, text: str, nsid: str, kind: type[EuroskyError], code: str
+) -> None:
+    error = error_for_answer(status, {"error": name, "message": text}, host="pds.example", nsid=nsid)
+    assert type(error) is kind
+    assert error.code == code
+    assert "pds.example" in error.message
+    assert nsid in error.message
+
+
+def test_the_table_reaches_every_code_that_the_module_knows() -> None:
+    own = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__}
+    of_answers = {kind.default_code for kind in own - {HostUnreachable, errors.AnswerInvalid, RepoUnavailable}}
+    hinted = {code for code, _ in (*errors._AUTH_HINTS.values(), *errors._REPO_HINTS.values())}
+    assert {code for *_, code in ANSWERS} >= of_answers | hinted
+
+
+@pytest.mark.parametrize("body", [{}, {"error": None, "message": 7}, {"error": ["x"], "message": {"a": 1}}])
+def test_an_answer_without_a_reason_says_so(body: dict[str, object]) -> None:
+    error = error_for_answer(400, body, host="pds.example", nsid=GET_REPO)
+    assert error.message == f"pds.example answered 400 to {GET_REPO} (no reason given)"
+
+
+def test_a_redirect_names_where_it_points() -> None:
+    headers = {"location": "https://elsewhere.example/xrpc"}
+    error = error_for_answer(301, {}, host="pds.example", nsid=GET_REPO, headers=headers)
+    assert error.message == f"pds.example redirects {GET_REPO} to https://elsewhere.example/xrpc; " + (
+        "redirects are not followed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected_s"),
+    [
+        ({"retry-after": "30"}, 30.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-5"}, 0.0),
+        ({"retry-after": "7", "ratelimit-reset": "99999999999"}, 7.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"ratelimit-reset": "1e999"}, None),
+        ({"ratelimit-reset": "soon"}, None),
+        ({"ratelimit-reset": "1000000000"}, 0.0),
+        ({"ratelimit-reset": "42"}, 42.0),
+        ({}, None),
+    ],
+)
+def test_the_wait_is_read_from_the_headers_or_unknown(headers: dict[str, str], expected_s: float | None) -> None:
+    assert retry_after_s(headers) == expected_s
+
+
+@pytest.mark.parametrize("unusable", [{}, {"retry-after": "later"}, {"retry-after": "inf"}])
+def test_the_reset_is_a_moment_in_unix_seconds(unusable: dict[str, str]) -> None:
+    reset = str(int(time.time()) + 600)
+    error = error_for_answer(429, {}, host="h", nsid=UPLOAD_BLOB, headers={**unusable, "ratelimit-reset": reset})
+    assert isinstance(error, RateLimited)
+    assert error.retry_after_s == pytest.approx(600, abs=5)
+
+
+def test_a_servers_text_is_one_short_printable_line() -> None:
+    text = "\x1b[31mred\x1b[0m\r\nFATAL forged line\x00\u202e\ud800" + "x" * 10_000
+    body = {"error": "Bad\nName", "message": text}
+    message = error_for_answer(400, body, host="pds.example", nsid=GET_REPO).message
+    assert message.isprintable()
+    assert "Bad Name: " in message
+    assert "red" in message
+    assert len(message) < 400
+    message.encode()
+
+
+@pytest.mark.parametrize("place", ["error", "message", "location"])
+@pytest.mark.parametrize("padding", ["", "x" * 281], ids=["whole", "cut through"])
+def test_what_the_host_was_given_in_confidence_is_not_repeated(place: str, padding: str) -> None:
+    secret = "correct-horse-battery"
+    said = f"{padding} you sent {secret} and {secret}"
+    status = 302 if place == "location" else 401
+    error = error_for_answer(
+        status, {place: said}, host="h", nsid=CREATE_SESSION, headers={place: said}, hidden=["", "horse", secret]
+    )
+    assert "correct" not in error.with_hint()
+    assert "…" in error.message
+
+
+def test_hiding_a_secret_does_not_change_what_the_answer_means() -> None:
+    error = error_for_answer(400, {"message": "Blob not found"}, host="h", nsid=GET_BLOB, hidden=["not"])
+    assert isinstance(error, BlobNotFound)
+    assert "Blob … found" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (httpx.ConnectTimeout("t"), "could not be reached in time (t)"),
+        (httpx.ConnectError("refused"), "could not be connected to (refused)"),
+        (httpx.ReadTimeout("t"), "stopped answering (t)"),
+        (httpx.WriteTimeout("t"), "stopped answering (t)"),
+        (httpx.PoolTimeout("t"), "stopped answering (t)"),
+        (httpx.RemoteProtocolError("cut"), "broke off its answer (cut)"),
+        (httpx.ReadError("\x1b[31m\n"), "broke the connection ([31m)"),
+        (httpx.ProxyError("p"), "broke the connection (p)"),
+        (httpx.LocalProtocolError("Illegal header value b'Bearer t0ken'"), "broke the connection"),
+    ],
+)
+def test_a_connection_that_fails_is_told_in_words_and_may_be_tried_again(fault: httpx.HTTPError, reason: str) -> None:
+    error = error_for_transport(fault, host="pds.example", nsid=GET_REPO)
+    asked = f" when asked for {GET_REPO}"
+    words, _, detail = reason.partition(" (")
+    assert error.message == f"pds.example {words}{asked}{f' ({detail}' if detail else ''}"
+
+
+def test_every_transport_error_of_httpx_is_mapped() -> None:
+    kinds = [kind for kind in vars(httpx).values() if inspect.isclass(kind) and issubclass(kind, httpx.TransportError)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert type(error_for_transport(kind("x"), host="h", nsid=GET_REPO)) is HostUnreachable
