@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +61,23 @@ def run_job(registry: Registry, token: str, *, assets: list[str] | None = None, 
     return Run(result, registry.get(token))
 
 
-def every_file(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def files_holding(secret: str, folder: Path) -> list[str]:
+    """The files below `folder` with these bytes in them, its databases included.
+
+    Another process looks: one that has a SQLite file open and closes it a second time loses its locks on it, and with
+    them, sooner or later, the file.
+    """
+    program = (
+        "import sys, pathlib\n"
+        "secret = sys.stdin.read().encode()\n"
+        "for path in pathlib.Path(sys.argv[1]).rglob('*'):\n"
+        "    if path.is_file() and secret in path.read_bytes():\n"
+        "        print(path)\n"
+    )
+    looked = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], input=secret, capture_output=True, text=True, check=True
+    )
+    return looked.stdout.splitlines()
 
 
 def _keys(assets: list[str] | None) -> Any:

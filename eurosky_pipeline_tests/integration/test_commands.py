@@ -10,7 +10,7 @@ import time
 import pytest
 
 from eurosky_pipeline_tests.integration.command import EUROSKY, environment, eurosky
-from eurosky_pipeline_tests.pipeline import every_file
+from eurosky_pipeline_tests.pipeline import files_holding
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_wrong_password_is_exit_code_1_and_shown_nowhere(sandbox, account: dic
     assert "check the password" in done.stderr
     assert eurosky("migrations", "show", token, "--json", home=sandbox.home).json["error"]["code"] == "wrong_password"
     assert canary not in done.stdout + done.stderr
-    assert [path for path in every_file(sandbox.home) if canary.encode() in path.read_bytes()] == []
+    assert files_holding(canary, sandbox.home) == []
 
 
 def test_a_second_migration_of_the_same_account_is_refused(sandbox, account: dict[str, str]) -> None:
