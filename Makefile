@@ -1,4 +1,4 @@
-# Three commands from a bare clone: make demo, make test, make bench. They need Python 3.11 or newer, and nothing else.
+# Two commands from a bare clone: make demo and make test. They need Python 3.11 or newer, and the network for packages.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

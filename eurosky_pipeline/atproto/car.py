@@ -71,15 +71,15 @@ class CarReader:
         if length is None:
             raise CarError("the file is empty", offset=0)
         if not 1 <= length <= MAX_HEADER_BYTES:
-            raise CarError(f"the header claims a length of {length} bytes", offset=0)
+            raise CarError(f"this is no CAR file: the header claims a length of {length} bytes", offset=0)
         try:
             header = dag_cbor.decode(self._read_exactly(length))
         except dag_cbor.CborError as error:
-            raise CarError(f"the header is {error.message}", offset=0) from None
+            raise CarError(f"this is no CAR file: the header is {error.message}", offset=0) from None
         if not isinstance(header, dict) or header.keys() != {"roots", "version"}:
             raise CarError("the header does not have exactly the fields roots and version", offset=0)
         if type(header["version"]) is not int or header["version"] != 1:
-            raise CarError("the header is not one of CAR version 1", offset=0)
+            raise CarError("this is no CAR file of version 1", offset=0)
         roots = header["roots"]
         if not isinstance(roots, list) or not roots or not all(isinstance(root, Cid) for root in roots):
             raise CarError("the header names no root", offset=0)

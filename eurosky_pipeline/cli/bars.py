@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -40,13 +41,15 @@ class ForegroundProgress:
 
     def __init__(self) -> None:
         self._is_live = sys.stderr.isatty()
+        # Dagster may capture this process's stderr for as long as a step runs; the terminal is kept by its own name
+        self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace")
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}", justify="left"),
             BarColumn(bar_width=30),
             _AmountColumn(),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=Console(file=self._terminal, force_terminal=self._is_live or None),
             disable=not self._is_live,
         )
         self._tasks: dict[str, tuple[TaskID, float]] = {}
@@ -59,6 +62,7 @@ class ForegroundProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self._terminal.close()
 
     def begin(self, stage: str, total: int | None, unit: str) -> None:
         self._tasks[stage] = (self._progress.add_task(stage.ljust(22), total=total, unit=unit), time.monotonic())
@@ -72,4 +76,4 @@ class ForegroundProgress:
         total = done.total or done.completed or 1
         self._progress.update(task, total=total, completed=total, summary=summary)
         if not self._is_live:
-            print(f"{stage:22} {summary} ({time.monotonic() - started_s:.1f} s)", file=sys.stderr, flush=True)
+            print(f"{stage:22} {summary} ({time.monotonic() - started_s:.1f} s)", file=self._terminal, flush=True)

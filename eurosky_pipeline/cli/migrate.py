@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eurosky_pipeline.registry.registry import Registry
     from eurosky_pipeline.transfer.progress import ProgressSink
 
-EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING = 0, 1, 3, 4
+EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL = 0, 1, 3
 STOPPED = "stopped"
 
 
@@ -43,11 +43,11 @@ class Outcome:
 def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None:
     """Run migrations now, in the foreground, one after the other.
 
-    Each is a run of the job migrate_account, seen in the Dagster UI like any other. Running one again is safe: what
-    is done is checked and not done twice.
+    Each is a run of the job migrate_account, seen in the Dagster UI like any other. Running one again is safe: the
+    repository is exported and compared anew, and what the destination already has is not sent again.
 
     \b
-    Exit code: 0 everything arrived · 3 some blobs cannot be had · 4 waits for a rate limit
+    Exit code: 0 everything arrived · 3 some blobs cannot be had
                1 failed, or stopped by Ctrl-C · 2 bad arguments
     """
     from eurosky_pipeline.errors import SettingsError
@@ -65,6 +65,8 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
         raise click.UsageError(error.with_hint()) from None
     if not chosen and not all_failed:
         raise click.UsageError("name at least one TOKEN, or --all-failed; `eurosky migrations list` shows them")
+    if not chosen:
+        tell("no migration is in state failed")
     prepare_instance(settings)
     outcomes: list[Outcome] = []
     for token in chosen:
@@ -81,15 +83,17 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
 
 def run_migration(token: str, registry: Registry) -> Outcome:
     """One run of the job, with bars. `prepare_instance` has been called before; a failed migration is an outcome."""
-    from dagster import DagsterInstance, DagsterRunStatus
+    from dagster import DagsterInstance
 
     from eurosky_pipeline.cli.bars import ForegroundProgress
 
     tell(f"{token}: {registry.get(token).did}")
     with DagsterInstance.get() as instance, ForegroundProgress() as progress:
         result = _execute(token, registry, instance, progress)
-        run = instance.get_run_by_id(result.run_id)
-    return _outcome(token, registry, result, is_stopped=run is not None and run.status is DagsterRunStatus.CANCELED)
+        is_stopped = _is_interrupted(result)
+        if is_stopped:  # Dagster takes an interruption that it did not ask for as a failure; this one a person wanted
+            instance.report_run_canceled(result.dagster_run, message="stopped in the terminal")
+    return _outcome(token, registry, result, is_stopped=is_stopped)
 
 
 def _execute(
@@ -97,7 +101,7 @@ def _execute(
 ) -> ExecuteInProcessResult:
     from eurosky_pipeline.definitions import build_defs
     from eurosky_pipeline.orchestration.partitions import MIGRATIONS
-    from eurosky_pipeline.orchestration.steps import FOREGROUND_TAG, run_tags
+    from eurosky_pipeline.orchestration.steps import run_tags
 
     instance.add_dynamic_partitions(MIGRATIONS.name or "", [token])
     return (
@@ -106,7 +110,7 @@ def _execute(
         .execute_in_process(
             instance=instance,
             partition_key=token,
-            tags={**run_tags(registry.get(token)), FOREGROUND_TAG: "true"},
+            tags=run_tags(registry.get(token)),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
@@ -118,15 +122,13 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
     progress = migration.progress_data
     failed = len(progress.get("failed_blobs", []))
     status = str(progress.get("reconciliation_status", ""))
-    error_code, error = migration.error_code or "", migration.error_text or ""
+    error_code = error = ""
     if is_stopped:
         error_code, error = STOPPED, "stopped; what is done is kept, and running it again goes on from there"
-    elif not result.success and not error:
-        error_code, error = "run_failed", _failure_text(result)
+    elif not result.success:
+        error_code, error = _failure(result)
     if not result.success:
         code = EXIT_FAILED
-    elif migration.state == "waiting":
-        code = EXIT_WAITING
     else:
         code = EXIT_DONE if status in ("complete", "skipped") and not failed else EXIT_PARTIAL
     return Outcome(
@@ -143,19 +145,26 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
     )
 
 
-def _failure_text(result: ExecuteInProcessResult) -> str:
-    """What the failed step said: the registry knows nothing where another run holds the migration."""
+def _failure(result: ExecuteInProcessResult) -> tuple[str, str]:
+    """Code and text of what this run failed with; the registry's may be of an earlier one."""
     for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data.user_failure_data
-            return (data.description if data else None) or "a step failed; the Dagster UI shows its log"
-    return "the run failed; the Dagster UI shows its log"
+        if event.is_step_failure and (data := event.step_failure_data.user_failure_data) is not None:
+            return str(data.metadata["error_code"].value), data.description or ""
+    return "internal", f"an unexpected error; the log of run {result.run_id} in the Dagster UI shows it"
+
+
+def _is_interrupted(result: ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C (or SIGTERM) ended the run, inside a step or between two."""
+    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    failures += [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    return any(error is not None and error.cls_name == "DagsterExecutionInterruptedError" for error in failures)
 
 
 def _print_outcomes(outcomes: list[Outcome]) -> None:
     header = ["token", "state", "blobs", "reconciliation", "run"]
     rows = [(o.token, o.state, o.blobs, o.reconciliation_status, o.run_id) for o in outcomes]
-    print_table(header, rows)
+    if rows:
+        print_table(header, rows)
     for outcome in outcomes:
         if outcome.error:
             tell(f"{outcome.token}: {outcome.error} [{outcome.error_code}]")
@@ -164,4 +173,4 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
 
 
 def _severity(code: int) -> int:
-    return [EXIT_DONE, EXIT_PARTIAL, EXIT_WAITING, EXIT_FAILED].index(code)
+    return [EXIT_DONE, EXIT_PARTIAL, EXIT_FAILED].index(code)

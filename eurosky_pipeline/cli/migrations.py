@@ -107,7 +107,10 @@ def list_(states: tuple[str, ...], *, is_json: bool) -> None:
     if is_json:
         print_json([_row(migration) for migration in found])
         return
-    header = ["token", "did", "state", "blobs", "source", "destination"]
+    if not found:
+        tell("no migration; `eurosky migrations add` registers one")
+        return
+    header = ["token", "account", "state", "blobs", "source", "destination"]
     print_table(header, [_cells(migration) for migration in found])
 
 
@@ -130,6 +133,26 @@ def show(token: str, *, is_json: bool) -> None:
     error = details.pop("error") or {}
     rows = {**_row(migration), **details, **{f"error {k}": v for k, v in error.items()}, **progress}
     print_pairs(token, [(name, value) for name, value in rows.items() if value is not None])
+
+
+@migrations.command()
+@click.argument("token")
+@json_option
+def cancel(token: str, *, is_json: bool) -> None:
+    """Give a migration up: another one of the same account may then be registered. `migrate` takes it up again.
+
+    Nothing is undone: what has arrived at the destination stays there.
+    """
+    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.settings import load_settings
+
+    registry = open_registry(load_settings())
+    registry.cancel(token)
+    registry.close()
+    if is_json:
+        print_json({"token": token, "state": "cancelled"})
+    else:
+        tell(f"{token} is cancelled")
 
 
 def _row(migration: Migration) -> dict[str, Any]:

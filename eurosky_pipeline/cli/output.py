@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+_PIPED_WIDTH = 200
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -52,8 +53,8 @@ def _print_rows(title: str, header: Sequence[str] | None, rows: Iterable[Sequenc
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", show_header=header is not None)
-    for name in header or ("", ""):
-        table.add_column(name, overflow="fold")
+    for number, name in enumerate(header or ("", "")):
+        table.add_column(name, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)

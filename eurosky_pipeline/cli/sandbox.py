@@ -44,6 +44,8 @@ def down(*, erase: bool) -> None:
 
     stopped = stop(load_settings().home, report=tell, erase=erase)
     tell(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    if erase:
+        tell("erased: its accounts, secrets and logs")
 
 
 @sandbox.command()
@@ -78,7 +80,7 @@ def env() -> None:
         raise SettingsError("the sandbox is not up", code="sandbox_down", hint="`eurosky sandbox up` starts it")
     variables = {
         "EUROSKY_HOME": settings.home,
-        "EUROSKY_PLC_URL": state.plc_url,
+        "SANDBOX_PLC_URL": state.plc_url,
         "SANDBOX_SOURCE_PDS": state.source_pds,
         "SANDBOX_DESTINATION_PDS": state.destination_pds,
     }
@@ -119,6 +121,12 @@ def seed(records: int, blobs: int, blob_bytes: int, legacy: int, *, is_json: boo
         print_json(result)
     else:
         print_pairs("", result.items())
+        tell("To move it:")
+        tell(f"  export SEED_PASSWORD='{account.destination_password}'")
+        tell(
+            f"  eurosky migrations add --did {account.did} --source-pds {account.source_pds} "
+            f"--destination-pds {account.destination_pds} --destination-password-env SEED_PASSWORD"
+        )
 
 
 def _print_state(state: SandboxState, *, is_json: bool) -> None:

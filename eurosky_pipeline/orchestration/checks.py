@@ -26,13 +26,21 @@ EVERY_BLOB_ARRIVED = AssetCheckSpec(
 def repo_is_whole(summary: RepoSummary) -> AssetCheckResult:
     """Passed: a repository that is not whole is not exported at all."""
     numbers = {"blocks": summary.blocks, "records": summary.records, "orphan_blocks": summary.orphan_blocks}
-    return AssetCheckResult(check_name=REPO_IS_WHOLE.name, passed=True, metadata=numbers)
+    return AssetCheckResult(
+        check_name=REPO_IS_WHOLE.name,
+        passed=True,
+        description=f"{summary.records:,} records in {summary.blocks:,} blocks",
+        metadata=numbers,
+    )
 
 
 def import_is_proved(imported: ImportedRepo) -> AssetCheckResult:
     """Passed: an import that is not proved fails its asset."""
     return AssetCheckResult(
-        check_name=IMPORT_IS_PROVED.name, passed=True, metadata={"records_compared": imported.records_proved}
+        check_name=IMPORT_IS_PROVED.name,
+        passed=True,
+        description=f"{imported.records_proved:,} records read back with the same CIDs",
+        metadata={"records_compared": imported.records_proved},
     )
 
 
@@ -43,5 +51,6 @@ def every_blob_arrived(reconciliation: Reconciliation) -> AssetCheckResult:
         check_name=EVERY_BLOB_ARRIVED.name,
         passed=counts[Verdict.MATCHED] == len(reconciliation.verdicts) and not reconciliation.error,
         severity=AssetCheckSeverity.WARN,
+        description=f"{counts[Verdict.MATCHED]:,} of {len(reconciliation.verdicts):,} blobs matched",
         metadata={**counts, **({"error": reconciliation.error} if reconciliation.error else {})},
     )

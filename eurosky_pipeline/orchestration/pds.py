@@ -9,7 +9,7 @@ from eurosky_pipeline.identity.did import DidDocument, resolve_did
 from eurosky_pipeline.orchestration.steps import Step
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.vault import Side
-from eurosky_pipeline.sandbox.state import allowed_addresses, load_state
+from eurosky_pipeline.sandbox.state import allowed_addresses, is_running, load_state
 from eurosky_pipeline.settings import DEFAULT_PLC_URL, Settings, load_settings
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
@@ -67,5 +67,11 @@ class PdsResource(ConfigurableResource["PdsResource"]):
             return self._settings.plc_url
         sandbox = load_state(self._settings.home)
         if sandbox and migration.source_pds in {sandbox.source_pds, sandbox.destination_pds}:
+            if not is_running(sandbox):
+                raise SettingsError(
+                    f"{migration.source_pds} is the sandbox's, and the sandbox is not running",
+                    code="sandbox_down",
+                    hint="`eurosky sandbox up` starts it",
+                )
             return sandbox.plc_url
         return DEFAULT_PLC_URL

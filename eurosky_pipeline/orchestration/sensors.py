@@ -19,9 +19,14 @@ from eurosky_pipeline.settings import load_settings
 MAX_STARTS_PER_TICK = 50
 
 
-@sensor(job=migrate_account, minimum_interval_seconds=30, default_status=DefaultSensorStatus.STOPPED)
+@sensor(
+    job=migrate_account,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.STOPPED,
+    description="Adds a partition, and asks for a run, for every migration that was registered and never worked on.",
+)
 def new_migrations(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-    """Adds a partition, and asks for a run, for every migration that is registered and was never worked on.
+    """One tick.
 
     Off until a person switches it on: until then migrations start by `eurosky migrate` or by hand in the UI.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, Failure
+from dagster import AssetExecutionContext, Failure
 
 from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.errors import EuroskyError, FatalError
@@ -15,9 +15,6 @@ from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.transfer.export_repo import StoppedError
-
-FOREGROUND_TAG = "eurosky/foreground"
-"""Marks a run that a person watches in a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +59,6 @@ def migration_step(
             _tag_run(context, migration)
             try:
                 yield Step(migration, registry, workspace.of(token), stop)
-            except DagsterExecutionInterruptedError:
-                _say_who_stopped_it(context)
-                raise
             except StoppedError:
                 raise
             except EuroskyError as error:
@@ -81,12 +75,6 @@ def migration_step(
             metadata={"error_code": error.code, "token": token},
             allow_retries=False,
         ) from None
-
-
-def _say_who_stopped_it(context: AssetExecutionContext) -> None:
-    """Ctrl-C in a foreground command is a person's wish, like the button in the UI: the run is canceled, not failed."""
-    if FOREGROUND_TAG in context.run.tags:
-        context.instance.report_run_canceling(context.run)
 
 
 def run_tags(migration: Migration) -> dict[str, str]:

@@ -20,6 +20,11 @@ from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import AccountStatus, check_account_status, list_missing_blobs
 
 NAMES_SHOWN = 20
+NO_VERDICT: dict[str, None] = dict.fromkeys(
+    f"reconciliation_{key}"
+    for key in ("status", "expected_blobs", "imported_blobs", "missing_count", "recovered", "still_missing")
+)
+"""What `progress_data` says of a verdict, taken back: a transfer that begins anew makes the last one untrue."""
 
 
 class Verdict(StrEnum):

@@ -73,13 +73,15 @@ def upgrade(connection: Connection) -> None:
 
 def _new_engine(settings: Settings) -> Engine:
     if settings.database_url is None:
+        path = settings.home / "registry.sqlite"
         try:
             settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
         except OSError as error:
             raise SettingsError(
-                f"EUROSKY_HOME {settings.home} cannot be made: {error.strerror}", hint="set it to a writable folder"
+                f"EUROSKY_HOME {settings.home} cannot be written: {error.strerror}", hint="set it to a writable folder"
             ) from None
-        url = make_url("sqlite://").set(database=str(settings.home / "registry.sqlite"))
+        url = make_url("sqlite://").set(database=str(path))
     else:
         url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() != "sqlite":

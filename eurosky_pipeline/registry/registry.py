@@ -145,6 +145,21 @@ class Registry:
         self.transition(token, migration.state, migration.stopped_in or RESTART)
         return self.get(token)
 
+    def cancel(self, token: str) -> None:
+        """Give a migration up that nobody works on; cancelling twice is no error.
+
+        Raises:
+            LeaseHeldError: a run works on it; that has to be stopped first.
+            ConflictError: it is completed.
+        """
+        migration = self.get(token)
+        if migration.lease_expires_at is not None and migration.lease_expires_at > _now():
+            raise LeaseHeldError(
+                f"{token} is being worked on by run {migration.lease_holder}", hint="stop that run first"
+            )
+        if migration.state is not State.CANCELLED:
+            self.transition(token, migration.state, State.CANCELLED)
+
     def fail(self, token: str, error: EuroskyError, *, holder: str | None = None) -> bool:
         """Mark a migration that is under way as `failed`, with the error's code and text.
 

@@ -180,10 +180,10 @@ def error_for_transport(error: httpx.HTTPError, *, host: str, nsid: str) -> Host
     reason = next((text for kind, text in reasons if isinstance(error, kind)), "broke the connection")
     # a LocalProtocolError quotes the header that could not be sent, and that may be the one with the token
     detail = "" if isinstance(error, httpx.LocalProtocolError) else _clean(str(error))
-    return HostUnreachable(
-        f"{host} {reason} when asked for {nsid}{f' ({detail})' if detail else ''}",
-        hint="check the host's name and that it is up, then run it again",
-    )
+    hint = "check the host's name and that it is up, then run it again"
+    if "WRONG_VERSION_NUMBER" in detail:
+        hint = f"{host} does not speak https there; check the scheme and the port"
+    return HostUnreachable(f"{host} {reason} when asked for {nsid}{f' ({detail})' if detail else ''}", hint=hint)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -207,7 +207,8 @@ def _unauthorized(what: str, nsid: str) -> AuthError:
         return AuthError(
             what,
             code="wrong_password",
-            hint="check the password, and that the account exists on this host (create it there, deactivated, first)",
+            hint="check the password, and that the account exists on this host (create it there, deactivated, first); "
+            "then add the migration again",
         )
     return AuthError(what, hint="the session or the password has been revoked; add the migration again with a new one")
 

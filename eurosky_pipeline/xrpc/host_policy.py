@@ -16,6 +16,7 @@ from eurosky_pipeline.xrpc.errors import HostUnreachable
 
 _HOST_NAME = re.compile(r"[a-z0-9._-]+", re.ASCII)
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_PRIVATE_HINT = "for a test network, start the sandbox or set EUROSKY_ALLOW_PRIVATE_HOSTS"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -58,7 +59,7 @@ class HostPolicy:
                 raise _refused(
                     url,
                     "is plain http",
-                    hint="use https; for a test network, start the sandbox or set EUROSKY_ALLOW_PRIVATE_HOSTS",
+                    hint=f"use https; {_PRIVATE_HINT}",
                 )
             _refuse_private_literal(url, host)
         shown_host = f"[{host}]" if ":" in host else host
@@ -86,7 +87,7 @@ class HostPolicy:
         if not self._is_excepted(host, port):
             for *_, address in found:
                 if not _is_public(str(address[0])):
-                    raise _refused(url, f"resolves to {address[0]}, which is not a public address")
+                    raise _refused(url, f"resolves to {address[0]}, which is not a public address", hint=_PRIVATE_HINT)
         return base_url
 
     def _is_excepted(self, host: str, port: int) -> bool:
@@ -103,7 +104,7 @@ def _refuse_private_literal(url: str, host: str) -> None:
     except ValueError:
         return
     if not _is_public(host):
-        raise _refused(url, "is not a public address")
+        raise _refused(url, "is not a public address", hint=_PRIVATE_HINT)
 
 
 def _is_host(host: str) -> bool:

@@ -20,15 +20,15 @@ from dagster import (
 from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
-from eurosky_pipeline.orchestration.steps import FOREGROUND_TAG, Step, migration_step
+from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline_tests.dagster.conftest import PASSWORD
 
 
-def run_step(token: str, work: Callable[[Step], None], *, tags: dict[str, str] | None = None):
-    """One run whose only asset does `work`: (status, tags, failure's text or "")."""
+def run_step(token: str, work: Callable[[Step], None]):
+    """One run whose only asset does `work`: (the run, the failure's text or "", its event log)."""
 
     @asset(partitions_def=MIGRATIONS)
     def probe(context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource) -> None:
@@ -43,7 +43,7 @@ def run_step(token: str, work: Callable[[Step], None], *, tags: dict[str, str] |
     with DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(MIGRATIONS.name, [token])
         result = definitions.resolve_job_def("probe_job").execute_in_process(
-            instance=instance, partition_key=token, raise_on_error=False, tags=tags or {}
+            instance=instance, partition_key=token, raise_on_error=False
         )
         run = instance.get_run_by_id(result.run_id)
         log = "".join(str(entry.to_json()) for entry in instance.all_logs(result.run_id))
@@ -108,15 +108,6 @@ def test_a_termination_changes_no_state_and_frees_the_migration(migration: Migra
     assert run.status is DagsterRunStatus.FAILURE
     after = registry.get(migration.token)
     assert (after.state, after.error_code, after.lease_expires_at) == (State.PENDING_REPO, None, None)
-
-
-def test_ctrl_c_in_a_terminal_cancels_the_run(migration: Migration, registry: Registry) -> None:
-    def work(_: Step) -> None:
-        raise DagsterExecutionInterruptedError
-
-    run, _, _ = run_step(migration.token, work, tags={FOREGROUND_TAG: "true"})
-    assert run.status is DagsterRunStatus.CANCELED
-    assert registry.get(migration.token).state is State.PENDING_REPO
 
 
 def test_a_partition_that_is_no_token_reaches_no_path(registry: Registry, home: Path) -> None:

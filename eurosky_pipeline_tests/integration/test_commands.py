@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -124,7 +128,49 @@ def test_status_and_env_tell_where_the_sandbox_is(sandbox) -> None:
         ("destination", True),
     ]
     variables = eurosky("sandbox", "env", home=sandbox.home).stdout
-    assert f"export EUROSKY_PLC_URL='{sandbox.state.plc_url}'" in variables
+    assert f"export SANDBOX_PLC_URL='{sandbox.state.plc_url}'" in variables
+
+
+def test_a_migration_that_a_person_gives_up_makes_room_for_another(sandbox, account: dict[str, str]) -> None:
+    token = add(sandbox, account)
+    cancelled = eurosky("migrations", "cancel", token, "--json", home=sandbox.home)
+    assert cancelled.json == {"token": token, "state": "cancelled"}
+    newer = add(sandbox, account)
+    refused = eurosky("migrate", token, "--json", home=sandbox.home)
+    assert refused.exit_code == 1
+    assert refused.json[0]["error_code"] == "already_active"
+    assert newer in refused.json[0]["error"]
+
+
+def test_what_has_arrived_is_not_sent_again(sandbox, account: dict[str, str]) -> None:
+    token = add(sandbox, account)
+    assert eurosky("migrate", token, home=sandbox.home).exit_code == 0
+    again = eurosky("migrate", token, home=sandbox.home)
+    assert again.exit_code == 0
+    assert "4 of 4 blobs" in again.stderr
+    assert "4 of them already there" in again.stderr
+    assert "it was already there" in again.stderr
+
+
+def test_bars_move_on_a_terminal_while_blobs_are_under_way(sandbox) -> None:
+    seeded = ("sandbox", "seed", "--records", "100", "--blobs", "150", "--blob-bytes", "300000", "--json")
+    token = add(sandbox, eurosky(*seeded, home=sandbox.home).json)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [EUROSKY, "migrate", token],
+        env=environment(sandbox.home, TERM="xterm"),
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    painted = b""
+    with suppress(OSError):  # a terminal whose last writer has gone ends so
+        while chunk := os.read(ours, 65536):
+            painted += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    counts = {int(count) for count in re.findall(rb"(\d+)/150", painted)}
+    assert counts - {0, 150}
 
 
 def test_ctrl_c_stops_within_seconds_keeps_the_state_and_leaves_no_blob(sandbox) -> None:

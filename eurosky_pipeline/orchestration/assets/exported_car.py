@@ -35,6 +35,7 @@ def exported_car(
         warning = _identity_warning(pds, step)
         if warning:
             context.log.warning(f"[{step.token}] {warning}")
+        pds.destination(step)  # a wrong password is better told now than after a long export
         progress.begin("exported_car", None, "B")
         exported = export_repo(
             pds.source(step),

@@ -51,7 +51,8 @@ def imported_repo(
         )
         if step.migration.state is State.PENDING_REPO:
             step.registry.transition(step.token, State.PENDING_REPO, State.PENDING_BLOBS)
-        progress.end("imported_repo", f"{imported.records_proved:,} records proved")
+        there = " (it was already there)" if imported.is_skipped else ""
+        progress.end("imported_repo", f"{imported.records_proved:,} records proved{there}")
         return MaterializeResult(metadata=_metadata(step, imported), check_results=[import_is_proved(imported)])
 
 

@@ -16,10 +16,12 @@ from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
+from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
 from eurosky_pipeline.transfer.manifest import manifest_rows, read_manifest
 from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.transfer.resume import arrived_before
 
 OBSERVATION_INTERVAL_S = 30.0
 OBSERVATION_SHARE = 0.05
@@ -46,12 +48,18 @@ def transferred_blobs(
                 code="repo_not_imported",
                 hint="materialize imported_repo first",
             )
-        cids = [row.blob_cid for row in manifest_rows(read_manifest(step.files.fetch(MANIFEST_CSV)))]
-        step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None})
+        source, destination = pds.source(step), pds.destination(step)
+        planned = [row.blob_cid for row in manifest_rows(read_manifest(step.files.fetch(MANIFEST_CSV)))]
+        before = {row.blob_cid: row for row in arrived_before(destination, step.registry.outcomes(step.token))}
+        cids = [cid for cid in planned if cid not in before]
+        settled_before = [before[cid] for cid in planned if cid in before]
+        step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None, **NO_VERDICT})
         progress.begin("transferred_blobs", len(cids), "blobs")
-        totals = blob_transfer.run(step, cids, pds.source(step), pds.destination(step), _teller(context, progress))
-        progress.end("transferred_blobs", f"{totals.blobs_completed:,} blobs, {human_bytes(totals.bytes_transferred)}")
-        return MaterializeResult(metadata=_metadata(step, totals))
+        totals = blob_transfer.run(
+            step, cids, source, destination, _teller(context, progress), settled_before=settled_before
+        )
+        progress.end("transferred_blobs", _summary(totals, len(settled_before)))
+        return MaterializeResult(metadata=_metadata(step, totals, len(settled_before)))
 
 
 def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[[TransferTotals], None]:
@@ -76,20 +84,24 @@ def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[
     return tell
 
 
-def _metadata(step: Step, totals: TransferTotals) -> dict[str, Any]:
-    rate = totals.bytes_transferred / step.duration_s if step.duration_s else 0.0
+def _summary(totals: TransferTotals, already_there: int) -> str:
+    there = f", {already_there:,} of them already there" if already_there else ""
+    size = human_bytes(totals.bytes_transferred)
+    return f"{totals.blobs_completed:,} of {totals.blobs_total:,} blobs, {size}{there}"
+
+
+def _metadata(step: Step, totals: TransferTotals, already_there: int) -> dict[str, Any]:
     failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:20]]
     return {
         "summary": markdown(
-            f"**{totals.blobs_completed:,} of {totals.blobs_total:,} blobs**, "
-            f"{human_bytes(totals.bytes_transferred)} at {human_bytes(rate)}/s",
+            f"**{_summary(totals, already_there)}**",
             markdown_table(["outcome", "blobs"], totals.by_outcome.items()),
             markdown_table(["failed blob", "outcome", "reason"], failures) if failures else "",
         ),
         "blobs_total": totals.blobs_total,
         "blobs_completed": totals.blobs_completed,
+        "blobs_already_there": already_there,
         "blobs_failed": len(totals.failed),
         "bytes_transferred": totals.bytes_transferred,
-        "bytes_per_s": round(rate),
         "duration_s": step.duration_s,
     }
