@@ -173,13 +173,28 @@ def test_sqlite_writes_ahead_and_keeps_its_references(tmp_path: Path) -> None:
 
 def test_a_home_that_is_a_file_is_told_as_that(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
-    with pytest.raises(SettingsError, match=r"EUROSKY_HOME .* cannot be made"):
+    with pytest.raises(SettingsError, match=r"EUROSKY_HOME .* cannot be written"):
         open_engine(settings_of(tmp_path / "home"))
 
 
-@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("/nowhere/at/all")])
-def test_a_registry_that_cannot_be_opened_is_told_as_that(tmp_path: Path, make: object) -> None:
-    make(tmp_path / "registry.sqlite")  # type: ignore[operator]
+def test_a_registry_that_points_nowhere_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "registry.sqlite").symlink_to("/nowhere/at/all")
+    with pytest.raises(SettingsError, match=r"EUROSKY_HOME .* cannot be written"):
+        open_engine(settings_of(tmp_path))
+
+
+def test_nobody_else_can_read_the_registry_or_what_stands_beside_it(tmp_path: Path) -> None:
+    engine = open_engine(settings_of(tmp_path))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE probe (x)"))
+        files = list(tmp_path.glob("registry.sqlite*"))
+        assert len(files) == 3  # the file, its write-ahead log, the log's index
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    engine.dispose()
+
+
+def test_a_registry_that_cannot_be_opened_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "registry.sqlite").mkdir()
     with pytest.raises(SettingsError, match="the registry's database cannot be opened: unable to open") as caught:
         open_engine(settings_of(tmp_path))
     assert (caught.value.code, caught.value.hint) == ("database_unavailable", "check EUROSKY_HOME")
