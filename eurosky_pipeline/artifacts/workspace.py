@@ -34,7 +34,8 @@ class Workspace:
         self._scratch = home / "work" / token
         self._artifacts = artifacts / token
         for folder in (self._scratch, self._artifacts):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with disk_errors_named(folder):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def scratch(self, name: str) -> Path:
         """The scratch path for a file of this name, whether it is there or not."""
@@ -66,6 +67,12 @@ class Workspace:
         with disk_errors_named(kept):
             link_or_copy(self.scratch(name), kept)
         return kept
+
+    def discard(self, *names: str) -> None:
+        """Remove files, in scratch and in the store: what they were made from has changed."""
+        for name in names:
+            self.scratch(name).unlink(missing_ok=True)
+            (self._artifacts / name).unlink(missing_ok=True)
 
     def fetch(self, name: str) -> Path:
         """The scratch file of this name, brought back from the artifact store if scratch has been cleared.

@@ -14,6 +14,9 @@ from typing import Any
 
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
 
+MAX_SIZE_BYTES = 2**53 - 1
+"""What a JSON number can say exactly; a record that claims more does not know its blob's size."""
+
 _LEGACY_KEYS = {"cid", "mimeType"}
 
 
@@ -50,7 +53,8 @@ def _blob_ref(value: dict[str, Any]) -> BlobRef | None:
         link, size = value.get("ref"), value.get("size")
         if type(link) is not Cid:
             return None
-        return BlobRef(link, mime_type, size if type(size) is int and size >= 0 else None, is_legacy=False)
+        is_size = type(size) is int and 0 <= size <= MAX_SIZE_BYTES
+        return BlobRef(link, mime_type, size if is_size else None, is_legacy=False)
     text = value.get("cid")
     if type(text) is not str or not mime_type or value.keys() != _LEGACY_KEYS:
         return None

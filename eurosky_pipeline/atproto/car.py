@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from eurosky_pipeline.atproto import dag_cbor
@@ -98,6 +99,12 @@ class CarReader:
             raise CarError(f"the file ends {length - len(data)} bytes before the end of a block", offset=self._offset)
         self._offset += length
         return data
+
+
+def read_root(path: Path) -> Cid:
+    """The first root that a CAR file's header names; nothing else of it is read. Raises CarError, VarintError."""
+    with path.open("rb") as stream:
+        return CarReader(stream).roots[0]
 
 
 def write_car(stream: BinaryIO, root: Cid, blocks: Iterable[tuple[bytes, bytes]]) -> None:

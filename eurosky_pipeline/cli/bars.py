@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -36,13 +39,26 @@ class _AmountColumn(ProgressColumn):
         return self._bytes.render(task) if task.fields.get("unit") == "B" else self._items.render(task)
 
 
+def _own_stderr() -> TextIO:
+    """A handle of our own on stderr; on nothing, where the shell has closed it."""
+    try:
+        return os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    except OSError:
+        return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _never_matters() -> suppress:
+    """A terminal that has gone away must not decide what becomes of a migration."""
+    return suppress(OSError, ValueError)
+
+
 class ForegroundProgress:
     """A `transfer.progress.ProgressSink` that people can watch; a context manager."""
 
     def __init__(self) -> None:
-        self._is_live = sys.stderr.isatty()
+        self._is_live = sys.stderr is not None and sys.stderr.isatty()
         # Dagster may capture this process's stderr for as long as a step runs; the terminal is kept by its own name
-        self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace")
+        self._terminal = _own_stderr()
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}", justify="left"),
@@ -61,16 +77,26 @@ class ForegroundProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
-        self._terminal.close()
+        with _never_matters():
+            self._progress.stop()
+            self._terminal.close()
 
     def begin(self, stage: str, total: int | None, unit: str) -> None:
-        self._tasks[stage] = (self._progress.add_task(stage.ljust(22), total=total, unit=unit), time.monotonic())
+        with _never_matters():
+            self._begin(stage, total, unit)
 
     def advance(self, stage: str, amount: int) -> None:
-        self._progress.advance(self._tasks[stage][0], amount)
+        with _never_matters():
+            self._progress.advance(self._tasks[stage][0], amount)
 
     def end(self, stage: str, summary: str) -> None:
+        with _never_matters():
+            self._end(stage, summary)
+
+    def _begin(self, stage: str, total: int | None, unit: str) -> None:
+        self._tasks[stage] = (self._progress.add_task(stage.ljust(22), total=total, unit=unit), time.monotonic())
+
+    def _end(self, stage: str, summary: str) -> None:
         task, started_s = self._tasks[stage]
         done = self._progress.tasks[self._progress.task_ids.index(task)]
         total = done.total or done.completed or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from typing import Any
@@ -60,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 1 for an error, 2 for bad arguments, or what the command says."""
     words: list[str] = sys.argv[1:] if arguments is None else arguments
     is_json = "--json" in words
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is as clean as Ctrl-C
+    # a service manager's stop, and a terminal that goes away, are as clean as Ctrl-C; Dagster knows SIGTERM only
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     code: Any
     try:
         code = cli(args=words, prog_name="eurosky", standalone_mode=False)
@@ -80,5 +83,12 @@ def main(arguments: list[str] | None = None) -> None:
         print_error("stopped", "stopped", "it can be run again", is_json=is_json)
         code = 1
     except BrokenPipeError:
+        code = 1
+    except Exception as error:  # the last door: a program that reads JSON gets JSON
+        if not is_json:
+            raise
+        print_error(
+            "internal", f"an unexpected {type(error).__name__}", "run it without --json to see more", is_json=True
+        )
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,6 +34,7 @@ class Outcome:
     failed_blobs: int
     error_code: str
     error: str
+    warnings: tuple[str, ...]
     exit_code: int
 
 
@@ -60,7 +62,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
     registry = open_registry(settings)
     try:
         chosen = [migration.token for migration in registry.find([State.FAILED])] if all_failed else []
-        chosen += [registry.get(token).token for token in dict.fromkeys(tokens)]
+        chosen += [_taken_up(registry, token) for token in dict.fromkeys(tokens)]
     except SettingsError as error:
         raise click.UsageError(error.with_hint()) from None
     if not chosen and not all_failed:
@@ -81,14 +83,22 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
     sys.exit(max((outcome.exit_code for outcome in outcomes), key=_severity, default=EXIT_DONE))
 
 
+def _taken_up(registry: Registry, token: str) -> str:
+    """A cancelled migration that a person names is wanted again. Raises SettingsError for an unknown token."""
+    from eurosky_pipeline.registry.states import State
+
+    if registry.get(token).state is State.CANCELLED:
+        registry.resume(token)
+    return token
+
+
 def run_migration(token: str, registry: Registry) -> Outcome:
     """One run of the job, with bars. `prepare_instance` has been called before; a failed migration is an outcome."""
-    from dagster import DagsterInstance
-
     from eurosky_pipeline.cli.bars import ForegroundProgress
+    from eurosky_pipeline.orchestration.instance import open_instance
 
     tell(f"{token}: {registry.get(token).did}")
-    with DagsterInstance.get() as instance, ForegroundProgress() as progress:
+    with open_instance() as instance, ForegroundProgress() as progress:
         result = _execute(token, registry, instance, progress)
         is_stopped = _is_interrupted(result)
         if is_stopped:  # Dagster takes an interruption that it did not ask for as a failure; this one a person wanted
@@ -141,8 +151,19 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
         failed_blobs=failed,
         error_code=error_code,
         error=error,
+        warnings=_warnings(progress) if result.success else (),
         exit_code=code,
     )
+
+
+def _warnings(progress: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a person has to know of a run that did not fail."""
+    found = []
+    if progress.get("source_has_moved"):
+        found.append("the source has moved on since the export; what was written since is not at the destination")
+    if progress.get("reconciliation_error"):
+        found.append(f"the reconciliation is not complete: {progress['reconciliation_error']}")
+    return tuple(found)
 
 
 def _failure(result: ExecuteInProcessResult) -> tuple[str, str]:
@@ -150,6 +171,12 @@ def _failure(result: ExecuteInProcessResult) -> tuple[str, str]:
     for event in result.all_events:
         if event.is_step_failure and (data := event.step_failure_data.user_failure_data) is not None:
             return str(data.metadata["error_code"].value), data.description or ""
+    for event in result.all_events:
+        cause = event.job_failure_data.error if event.is_job_failure else None
+        while cause is not None and cause.cause is not None:
+            cause = cause.cause
+        if cause is not None and cause.cls_name == "SettingsError":  # raised while the run's resources were made
+            return "settings", cause.message.partition(": ")[2].strip()
     return "internal", f"an unexpected error; the log of run {result.run_id} in the Dagster UI shows it"
 
 
@@ -170,6 +197,8 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
             tell(f"{outcome.token}: {outcome.error} [{outcome.error_code}]")
         elif outcome.exit_code == EXIT_PARTIAL:
             tell(f"{outcome.token}: {outcome.failed_blobs} blobs are not there; its reconciliation report names them")
+        for warning in outcome.warnings:
+            tell(f"{outcome.token}: {warning}")
 
 
 def _severity(code: int) -> int:

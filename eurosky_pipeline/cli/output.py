@@ -18,8 +18,12 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "is_json", is_flag=True, help="Print the result as one JSON value.")(command)
 
 
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2 if _is_terminal() else None, default=str, ensure_ascii=False))
 
 
 def tell(text: str) -> None:
@@ -57,4 +61,4 @@ def _print_rows(title: str, header: Sequence[str] | None, rows: Iterable[Sequenc
         table.add_column(name, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    Console(width=None if _is_terminal() else _PIPED_WIDTH).print(table)

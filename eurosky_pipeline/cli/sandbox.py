@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -85,7 +86,7 @@ def env() -> None:
         "SANDBOX_DESTINATION_PDS": state.destination_pds,
     }
     for name, value in variables.items():
-        click.echo(f"export {name}='{value}'")
+        click.echo(f"export {name}={shlex.quote(str(value))}")
 
 
 @sandbox.command()

@@ -6,6 +6,7 @@ Specs: https://web.plc.directory/spec/v0.1/did-plc and https://atproto.com/specs
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +15,8 @@ from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.xrpc.client import Json, fetch_json
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_answer
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
+
+_MAX_TEXT = 300
 
 
 class DidNotFoundError(FatalError):
@@ -70,13 +73,18 @@ def _pds_url(document: Json) -> str | None:
     for service in services if isinstance(services, list) else []:
         if isinstance(service, dict) and str(service.get("id", "")).endswith("#atproto_pds"):
             endpoint = service.get("serviceEndpoint")
-            return endpoint.rstrip("/") if isinstance(endpoint, str) else None
+            return endpoint.rstrip("/") if _is_short_text(endpoint) else None
     return None
 
 
 def _handle(document: Json) -> str | None:
     names = document.get("alsoKnownAs")
     for name in names if isinstance(names, list) else []:
-        if isinstance(name, str) and name.startswith("at://"):
+        if _is_short_text(name) and name.startswith("at://"):
             return name.removeprefix("at://")
     return None
+
+
+def _is_short_text(value: object) -> TypeGuard[str]:
+    """A document is a stranger's text, and these pieces of it are going to stand in logs."""
+    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()

@@ -10,6 +10,7 @@ from eurosky_pipeline.registry.ledger import BlobOutcome
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.blob_copy import BlobCopier
 from eurosky_pipeline.transfer.blobs import TransferTotals, transfer_blobs
+from eurosky_pipeline.transfer.resume import arrived_before
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import describe_server
 
@@ -52,16 +53,30 @@ class BlobTransferResource(ConfigurableResource["BlobTransferResource"]):
                 copier,
                 step.registry,
                 step.token,
-                workers=self.parallel_blobs or settings.parallel_blobs,
+                workers=self.workers,
                 update_interval=self.progress_update_interval or settings.progress_update_interval,
                 stop=step.stop,
                 settled_before=settled_before,
                 on_settled=on_settled,
             )
 
-    def run_again(self, step: Step, cids: list[Cid], source: XrpcClient, destination: XrpcClient) -> list[BlobOutcome]:
-        """Copy these once more, after a transfer whose other outcomes still count; what became of each."""
+    @property
+    def workers(self) -> int:
+        """How many threads there are."""
+        return self.parallel_blobs or load_settings().parallel_blobs
+
+    def arrived_before(self, step: Step, planned: list[Cid], destination: XrpcClient) -> list[BlobOutcome]:
+        """Those of the planned blobs that need not be sent again; see `transfer.resume`."""
+        wanted = set(planned)
+        ledger = [outcome for outcome in step.registry.outcomes(step.token) if outcome.blob_cid in wanted]
+        return arrived_before(destination, step.migration.did, ledger, workers=self.workers, stop=step.stop)
+
+    def run_again(
+        self, step: Step, cids: list[Cid], planned: list[Cid], source: XrpcClient, destination: XrpcClient
+    ) -> list[BlobOutcome]:
+        """Copy these once more, after a transfer whose other planned blobs still count; what became of each."""
         again = set(cids)
-        others = [outcome for outcome in step.registry.outcomes(step.token) if outcome.blob_cid not in again]
+        still = set(planned) - again
+        others = [outcome for outcome in step.registry.outcomes(step.token) if outcome.blob_cid in still]
         self.run(step, cids, source, destination, settled_before=others)
         return [outcome for outcome in step.registry.outcomes(step.token) if outcome.blob_cid in again]

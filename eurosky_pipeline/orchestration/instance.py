@@ -1,11 +1,15 @@
-"""Dagster's instance folder: made with the project's `dagster.yaml` where it is missing. Imports no Dagster."""
+"""Dagster's instance folder: made with the project's `dagster.yaml` where it is missing."""
 
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
 WORKSPACE_FILE = Path(__file__).with_name("workspace.yaml")
@@ -30,3 +34,12 @@ def prepare_instance(settings: Settings) -> Path:
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ["EUROSKY_HOME"] = str(settings.home)
     return folder
+
+
+def open_instance() -> "DagsterInstance":
+    """The instance of `DAGSTER_HOME`; of two processes that come first at once, one makes its databases."""
+    from dagster import DagsterInstance
+    from filelock import FileLock
+
+    with FileLock(Path(os.environ["DAGSTER_HOME"]) / ".opening.lock"):
+        return DagsterInstance.get()

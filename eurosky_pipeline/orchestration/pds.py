@@ -4,7 +4,7 @@ import httpx
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
-from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.errors import FatalError, PermanentError, SettingsError, TransientError
 from eurosky_pipeline.identity.did import DidDocument, resolve_did
 from eurosky_pipeline.orchestration.steps import Step
 from eurosky_pipeline.registry.migration import Migration
@@ -12,6 +12,7 @@ from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.sandbox.state import allowed_addresses, is_running, load_state
 from eurosky_pipeline.settings import DEFAULT_PLC_URL, Settings, load_settings
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
+from eurosky_pipeline.xrpc.endpoints import describe_server
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 
@@ -39,6 +40,19 @@ class PdsResource(ConfigurableResource["PdsResource"]):
     def destination(self, step: Step) -> XrpcClient:
         """The destination with the account's session. Raises EuroskyError: no password, refused, unreachable."""
         return self._client(step, Side.DESTINATION, step.migration.destination_pds)
+
+    def check_distinct(self, step: Step) -> None:
+        """Raises FatalError if the two hosts are one server under two names; a host that does not tell is let pass."""
+        try:
+            dids = {describe_server(client).did for client in (self.source(step), self.destination(step))}
+        except (PermanentError, TransientError):
+            return
+        if len(dids) == 1:
+            raise FatalError(
+                f"{step.migration.source_pds} and {step.migration.destination_pds} are the same server, {dids.pop()}",
+                code="same_host",
+                hint="give two servers",
+            )
 
     def did_document(self, migration: Migration) -> DidDocument:
         """What the world is told about the account. Raises as `identity.did.resolve_did`."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from dagster import AssetExecutionContext, Failure
 
 from eurosky_pipeline.artifacts.workspace import Workspace
-from eurosky_pipeline.errors import EuroskyError, FatalError
+from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.registry.states import STOPPED, State
 from eurosky_pipeline.transfer.export_repo import StoppedError
 
 
@@ -33,6 +34,16 @@ class Step:
     @property
     def token(self) -> str:
         return self.migration.token
+
+    def require_imported(self) -> None:
+        """Raises FatalError where the repository has not been imported yet: a blob sent before it is lost to the
+        destination, and a destination without records misses no blob."""
+        if self.migration.state is State.PENDING_REPO:
+            raise FatalError(
+                "the repository is not at the destination yet",
+                code="repo_not_imported",
+                hint="materialize imported_repo first",
+            )
 
     @property
     def duration_s(self) -> float:
@@ -54,8 +65,8 @@ def migration_step(
     token = context.partition_key
     registry, stop = registry_resource.opened(), threading.Event()
     try:
-        with hold_lease(registry, token, context.run.run_id, stop):
-            migration = registry.resume(token)
+        with hold_lease(registry, token, context.run.run_id, stop) as is_first_step:
+            migration = _take_up(registry, token, is_first_step=is_first_step)
             _tag_run(context, migration)
             try:
                 yield Step(migration, registry, workspace.of(token), stop)
@@ -75,6 +86,22 @@ def migration_step(
             metadata={"error_code": error.code, "token": token},
             allow_retries=False,
         ) from None
+
+
+def _take_up(registry: Registry, token: str, *, is_first_step: bool) -> Migration:
+    """Resume a stopped migration, at a run's first step only.
+
+    Later, a failure is this run's own, of a step beside this one: to resume it would wipe it out. What a person has
+    cancelled, a run that was queued before must not bring back.
+    """
+    migration = registry.get(token)
+    if migration.state is State.CANCELLED:
+        raise ConflictError(
+            f"{token} is cancelled", code="cancelled", hint=f"`eurosky migrate {token}` takes it up again"
+        )
+    if not is_first_step and migration.state in STOPPED:
+        raise ConflictError(f"{token} has failed in another step of this run", code="failed_before")
+    return registry.resume(token)
 
 
 def run_tags(migration: Migration) -> dict[str, str]:

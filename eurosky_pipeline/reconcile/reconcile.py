@@ -1,30 +1,41 @@
-"""Ask the destination what it misses, try each of those once more, ask again, and name every blob.
+"""Ask the destination for every blob, try what it misses once more, ask again, and name every blob.
 
-`listMissingBlobs` is asked since the counts of `checkAccountStatus` can agree while blobs are missing; and the ledger
-is read beside it, since some servers leave out of that list what only legacy references name.
+No list and no count decides: the counts of `checkAccountStatus` can agree while blobs are missing, and
+`listMissingBlobs` leaves out what was uploaded too early, or what only legacy references name. It adds to the blobs
+that are looked for, and no more.
 """
 
 from __future__ import annotations
 
+import csv
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.cid import Cid
-from eurosky_pipeline.errors import PermanentError, TransientError
+from eurosky_pipeline.errors import FatalError, PermanentError, TransientError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.transfer.manifest import ManifestRow
+from eurosky_pipeline.transfer.presence import look_for_blobs
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import AccountStatus, check_account_status, list_missing_blobs
 
 NAMES_SHOWN = 20
 NO_VERDICT: dict[str, None] = dict.fromkeys(
     f"reconciliation_{key}"
-    for key in ("status", "expected_blobs", "imported_blobs", "missing_count", "recovered", "still_missing")
+    for key in ("status", "expected_blobs", "imported_blobs", "missing_count", "recovered", "still_missing", "error")
 )
 """What `progress_data` says of a verdict, taken back: a transfer that begins anew makes the last one untrue."""
+
+
+class DestinationChangedError(FatalError):
+    """The destination's repository is not the one that was imported."""
+
+    default_code = "destination_changed"
 
 
 class Verdict(StrEnum):
@@ -59,19 +70,19 @@ class BlobVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """The report. `missing_count` were missing at first, `recovered` of them arrived, `still_missing` did not.
+    """The report. `missing_count` were missing at first, `recovered` of them arrived, `still_missing` did not; None
+    where the destination did not tell, and `error` says why.
 
     `expected_blobs` and `imported_blobs` are the destination's own counts, None if it did not tell; they prove nothing.
     """
 
     status: Status
     verdicts: tuple[BlobVerdict, ...]
-    missing_count: int
-    recovered: int
-    still_missing: int
+    missing_count: int | None
+    recovered: int | None
+    still_missing: int | None
     expected_blobs: int | None
     imported_blobs: int | None
-    retried: tuple[BlobOutcome, ...]
     error: str = ""
 
     def count(self, verdict: Verdict) -> int:
@@ -86,56 +97,74 @@ class Reconciliation:
             "reconciliation_missing_count": self.missing_count,
             "reconciliation_recovered": self.recovered,
             "reconciliation_still_missing": self.still_missing,
+            "reconciliation_error": self.error or None,
             "failed_blobs": [str(row.blob_cid) for row in self.verdicts if row.verdict is not Verdict.MATCHED],
         }
 
 
 def reconcile(
     destination: XrpcClient,
+    did: str,
+    root: Cid,
     manifest: Iterable[ManifestRow],
     ledger: Iterable[BlobOutcome],
     copy_again: Callable[[list[Cid]], list[BlobOutcome]],
+    *,
+    workers: int,
+    stop: threading.Event,
 ) -> Reconciliation:
     """Judge every blob of the manifest, and every one that the destination misses.
 
-    Best effort: where the destination cannot be asked, the report says so (`Status.ERROR`) and names what the
-    ledger knows; only a FatalError (a session refused, say) is raised.
+    Best effort: where the destination does not tell what it misses, the report says so (`Status.ERROR`) and names what
+    is known; only a FatalError (a session refused, say) is raised.
 
     Args:
+        root: the imported repository's commit, at which the destination must still stand.
         manifest: the rows of the table that `transfer.manifest` makes.
         ledger: what the transfer recorded; may lack blobs.
         copy_again: transfers these blobs once more, and says what became of each.
+
+    Raises:
+        DestinationChangedError: the destination's repository is not the imported one; it would not miss its blobs.
     """
+    rows = {row.blob_cid: row for row in manifest}
     outcomes = {outcome.blob_cid: outcome for outcome in ledger}
-    retried: list[BlobOutcome] = []
-    missing_before: set[Cid] = set()
-    missing_after: set[Cid] = set()
+    look = partial(look_for_blobs, destination, did, workers=workers, stop=stop)
     account: AccountStatus | None = None
+    listed: set[Cid] = set()
+    seen: dict[Cid, bool | None] = {}
+    missing_before: set[Cid] = set()
     error = ""
     try:
-        missing_before = missing_after = {row.blob_cid for row in list_missing_blobs(destination)}
+        account = _account_at(destination, did, root)
+        listed = {row.blob_cid for row in list_missing_blobs(destination)}
+        seen = look(rows.keys() | listed)
+        missing_before = {cid for cid, is_there in seen.items() if is_there is False} | listed
         if missing_before:
-            retried = copy_again(sorted(missing_before))
-            outcomes |= {outcome.blob_cid: outcome for outcome in retried}
-            missing_after = {row.blob_cid for row in list_missing_blobs(destination)}
-        account = check_account_status(destination)
+            outcomes |= {outcome.blob_cid: outcome for outcome in copy_again(sorted(missing_before))}
+            seen |= look(missing_before)
+            listed = {row.blob_cid for row in list_missing_blobs(destination)}
+            account = _account_at(destination, did, root)
     except (PermanentError, TransientError) as problem:
         error = problem.with_hint()
-
-    rows = {row.blob_cid: row for row in manifest}
     verdicts = tuple(
-        _judge(cid, rows.get(cid), outcomes.get(cid), is_missing=cid in missing_after, is_asked=not error)
-        for cid in sorted(rows.keys() | missing_after, key=str)
+        _judge(
+            rows.get(cid) or ManifestRow(cid),
+            outcomes.get(cid),
+            is_there=False if cid in listed else seen.get(cid),
+            is_asked=not error,
+        )
+        for cid in sorted(rows.keys() | listed, key=str)
     )
+    matched = {row.blob_cid for row in verdicts if row.verdict is Verdict.MATCHED}
     return Reconciliation(
         status=_status(verdicts, error),
         verdicts=verdicts,
-        missing_count=len(missing_before),
-        recovered=len(missing_before - missing_after),
-        still_missing=len(missing_after),
+        missing_count=None if error else len(missing_before),
+        recovered=None if error else len(missing_before & matched),
+        still_missing=None if error else len(missing_before - matched),
         expected_blobs=account.expected_blobs if account else None,
         imported_blobs=account.imported_blobs if account else None,
-        retried=tuple(retried),
         error=error,
     )
 
@@ -148,23 +177,31 @@ def write_report(result: Reconciliation, path: Path) -> None:
         [(str(v.blob_cid), str(v.verdict), v.reason, v.size_bytes, v.first_record) for v in result.verdicts],
         columns=["blob_cid", "verdict", "reason", "size_bytes", "first_record"],
     )
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    table.to_csv(partial, index=False)
-    partial.replace(path)
+    unfinished = path.with_name(path.name + PARTIAL_SUFFIX)
+    table.to_csv(unfinished, index=False, quoting=csv.QUOTE_ALL)
+    unfinished.replace(path)
 
 
-def _judge(
-    cid: Cid, row: ManifestRow | None, outcome: BlobOutcome | None, *, is_missing: bool, is_asked: bool
-) -> BlobVerdict:
-    """`row` is None for a blob that only the destination names."""
-    row = row or ManifestRow(cid)
-    is_counted_by_destination = row.is_referenced and not row.is_legacy
+def _account_at(destination: XrpcClient, did: str, root: Cid) -> AccountStatus:
+    """The destination's account, which must stand at `root` as long as nobody can write there."""
+    account = check_account_status(destination)
+    if not account.is_activated and account.repo_commit != root:
+        raise DestinationChangedError(
+            f"{did} on {destination.host} does not stand at the imported repository (any more)",
+            hint="materialize imported_repo and what comes after it again",
+        )
+    return account
+
+
+def _judge(row: ManifestRow, outcome: BlobOutcome | None, *, is_there: bool | None, is_asked: bool) -> BlobVerdict:
+    """A blob is matched if the destination gives it out. Where it does not tell (`is_there` is None), the ledger has
+    to have seen it arrive, and the destination must at least not have listed it as missing."""
     arrived = outcome is not None and outcome.is_transferred
     verdict, reason = Verdict.MATCHED, ""
-    if is_missing or not (arrived or (is_asked and is_counted_by_destination)):
-        verdict, reason = _what_went_wrong(outcome, is_missing=is_missing, is_asked=is_asked)
+    if not is_there and not (is_there is None and arrived and is_asked):
+        verdict, reason = _what_went_wrong(row, outcome, is_there=is_there)
     return BlobVerdict(
-        cid,
+        row.blob_cid,
         verdict,
         reason,
         size_bytes=outcome.size_bytes if outcome and arrived else row.size_bytes or 0,
@@ -172,20 +209,21 @@ def _judge(
     )
 
 
-def _what_went_wrong(outcome: BlobOutcome | None, *, is_missing: bool, is_asked: bool) -> tuple[Verdict, str]:
+def _what_went_wrong(row: ManifestRow, outcome: BlobOutcome | None, *, is_there: bool | None) -> tuple[Verdict, str]:
+    unsure = Verdict.ERROR if is_there is None else Verdict.MISSING_AT_DESTINATION
     if outcome is None:
-        if is_missing:
-            return Verdict.MISSING_AT_DESTINATION, "the destination misses it, and nothing is recorded about it"
-        return Verdict.ERROR, "nothing is recorded about it" + (
-            "" if is_asked else ", and the destination was not asked"
-        )
+        return unsure, "nothing is recorded about it"
     if outcome.outcome is Outcome.MISSING_AT_SOURCE:
         return Verdict.MISSING_AT_SOURCE, outcome.error_text
     if outcome.outcome is Outcome.CORRUPT_AT_SOURCE:
         return Verdict.DIFFERING, outcome.error_text
-    if outcome.is_transferred:
-        return Verdict.MISSING_AT_DESTINATION, "the destination accepted it, and lists it as missing"
-    return (Verdict.MISSING_AT_DESTINATION if is_missing else Verdict.ERROR), outcome.error_text
+    if not outcome.is_transferred:
+        return unsure, outcome.error_text
+    if is_there is None:
+        return unsure, "it was sent, and the destination does not tell whether it has it"
+    if not row.is_referenced:
+        return unsure, "no record of the imported repository references it, so the destination does not keep it"
+    return unsure, "the destination accepted it, and does not give it out"
 
 
 def _status(verdicts: tuple[BlobVerdict, ...], error: str) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from eurosky_pipeline.atproto.repo import open_repo
@@ -10,16 +11,26 @@ from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import get_latest_commit
 
 
-def describe_source_move(source: XrpcClient, did: str, exported: Path) -> str:
-    """One sentence: the source's `rev` now against the exported one. Never raises for a source that cannot be asked."""
-    with open_repo(exported) as repo:
+@dataclass(frozen=True, slots=True)
+class SourceMove:
+    """`is_moved` is None where the source did not tell; `text` is one sentence for people."""
+
+    is_moved: bool | None
+    text: str
+
+
+def look_for_source_move(source: XrpcClient, did: str, imported: Path) -> SourceMove:
+    """The source's head now against the imported repository. Never raises for a source that cannot be asked."""
+    with open_repo(imported) as repo:
         root, rev = repo.root, repo.commit.rev
     try:
         latest = get_latest_commit(source, did)
     except EuroskyError as error:
-        return f"Whether the source has moved on since the export is not known: {error.message}"
+        return SourceMove(None, f"Whether the source has moved on since the export is not known: {error.message}")
     if latest.commit_cid == root:
-        return f"The source has not moved on since the export (rev {rev})."
-    return (
-        f"⚠ The source has moved on since the export: rev {latest.rev}, exported was {rev}. Newer records are not here."
+        return SourceMove(is_moved=False, text=f"The source has not moved on since the export (rev {rev}).")
+    return SourceMove(
+        is_moved=True,
+        text=f"The source has moved on since the export: its rev is {latest.rev}, and {rev} was exported. "
+        "What was written since is not at the destination; migrate it again.",
     )

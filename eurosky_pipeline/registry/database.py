@@ -14,7 +14,7 @@ from sqlalchemy import ColumnClause, Connection, Engine, create_engine, event, i
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.settings import Settings
@@ -45,7 +45,7 @@ def open_engine(settings: Settings) -> Engine:
         if _schema_version(engine) != SCHEMA_HEAD:
             with engine.begin() as connection:
                 upgrade(connection)
-    except OperationalError as error:
+    except DatabaseError as error:
         engine.dispose()
         raise SettingsError(
             f"the registry's database cannot be opened: {' '.join(str(error.orig).split())}",

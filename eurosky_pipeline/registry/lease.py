@@ -18,16 +18,17 @@ _RENEWALS_PER_LIFETIME = 3
 @contextmanager
 def hold_lease(
     registry: Registry, token: str, holder: str, stop: threading.Event, *, lifetime_s: float = LEASE_LIFETIME_S
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Take the lease, renew it from a thread of its own, and keep it when the block ends: the next step of the same
     run goes on with it, and `Registry.release_leases` ends it.
 
-    `stop` is set if the lease is lost, so that whoever works can end.
+    `stop` is set if the lease is lost, so that whoever works can end. Yields whether the holder is a new one: this is
+    its first step.
 
     Raises:
         LeaseHeldError: another run holds it, or took it while this one was away.
     """
-    registry.acquire_lease(token, holder, lifetime_s)
+    is_new = registry.acquire_lease(token, holder, lifetime_s)
     is_done = threading.Event()
     lost: list[LeaseHeldError] = []
 
@@ -45,7 +46,7 @@ def hold_lease(
     thread = threading.Thread(target=renew, name=f"lease-{token}", daemon=True)
     thread.start()
     try:
-        yield
+        yield is_new
     finally:
         is_done.set()
         thread.join()

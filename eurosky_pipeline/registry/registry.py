@@ -198,9 +198,10 @@ class Registry:
         """The ledger of one migration."""
         return read_outcomes(self._engine, token)
 
-    def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> None:
+    def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> bool:
         """Take, or renew, the right to work on a migration; a new holder counts as an attempt.
 
+        Returns: whether the holder is a new one, and not the last one again.
         Raises:
             LeaseHeldError: another holder has it, and it has not expired.
         """
@@ -210,6 +211,7 @@ class Registry:
             columns.lease_expires_at.is_(None) | (columns.lease_expires_at < now) | (columns.lease_holder == holder)
         )
         with self._engine.begin() as connection:
+            before = connection.execute(select(columns.lease_holder).where(columns.token == token)).scalar()
             changed = connection.execute(
                 update(migrations)
                 .where(columns.token == token, is_free)
@@ -225,6 +227,7 @@ class Registry:
                     f"{token} is being worked on by run {migration.lease_holder}",
                     hint="wait for that run; a dead one loses its hold within two minutes",
                 )
+        return before != holder
 
     def release_leases(self, holder: str) -> None:
         """Let go of everything that this holder holds."""

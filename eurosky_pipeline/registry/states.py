@@ -4,6 +4,8 @@ pending_repo ──▶ pending_blobs ──▶ pending_prefs ──▶ completed
      │ ▲               │ ▲               │ ▲
      ▼ │               ▼ │               ▼ │
         failed · waiting · cancelled            (and back to where it stopped)
+
+    pending_prefs ──▶ pending_blobs    when a newer repository has been imported
 """
 
 from __future__ import annotations
@@ -40,10 +42,12 @@ _FORWARD = {
     State.PENDING_BLOBS: State.PENDING_PREFS,
     State.PENDING_PREFS: State.COMPLETED,
 }
+_BACK = {State.PENDING_PREFS: State.PENDING_BLOBS}
+"""A newer repository was imported: its blobs are under way again."""
 
 
 def is_allowed(before: State, after: State) -> bool:
     """Whether a migration may go from one state to the other."""
     if before in RUNNING:
-        return after in STOPPED or after is _FORWARD[before]
+        return after in STOPPED or after is _FORWARD[before] or after is _BACK.get(before)
     return before in STOPPED and (after in RUNNING or after in {State.FAILED, State.CANCELLED}) and before != after

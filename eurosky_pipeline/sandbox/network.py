@@ -88,7 +88,7 @@ def up(
     """
     if blob_upload_limit_bytes is not None and blob_upload_limit_bytes < 1:
         raise SettingsError(f"the blob upload limit must be at least 1 byte, not {blob_upload_limit_bytes}")
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _exclusively(home, report):
         previous = load_state(home)
         state = previous or _new_state(sandbox_folder(home))

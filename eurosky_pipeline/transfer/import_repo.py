@@ -110,7 +110,8 @@ def _prove(sent: RepoFile, returned: Path, host: str) -> int:
     except IntegrityError as error:
         raise ImportNotProvedError(
             f"{host} gives back a repository that is not whole: {error.message}",
-            hint="import it once more; if it stays so, the destination's operator has to look",
+            hint="the destination has lost a part of it, and importing the same again does not mend that: have the "
+            "account deleted there and created anew, deactivated; then run the migration again",
         ) from None
     if differing:
         raise ImportNotProvedError(

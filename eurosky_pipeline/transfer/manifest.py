@@ -5,6 +5,7 @@ Neither list alone is complete: a server may not list what legacy references nam
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def build_manifest(car: Path, listed: Iterable[Cid]) -> pd.DataFrame:
 def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
     """As CSV, atomically."""
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    manifest.to_csv(partial, index=False)
+    manifest.to_csv(partial, index=False, quoting=csv.QUOTE_ALL)  # mime types are strangers' text
     partial.replace(path)
 
 
@@ -78,7 +79,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
     """What `write_manifest` wrote, with its dtypes."""
     import pandas as pd
 
-    return pd.read_csv(path, dtype=COLUMNS)
+    return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""])
 
 
 def manifest_rows(manifest: pd.DataFrame) -> Iterator[ManifestRow]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
-from eurosky_pipeline.errors import PermanentError, TransientError
 from eurosky_pipeline.registry.ledger import BlobOutcome
+from eurosky_pipeline.transfer.presence import look_for_blobs
 from eurosky_pipeline.xrpc.client import XrpcClient
-from eurosky_pipeline.xrpc.endpoints import list_missing_blobs
 
 
-def arrived_before(destination: XrpcClient, ledger: Iterable[BlobOutcome]) -> list[BlobOutcome]:
+def arrived_before(
+    destination: XrpcClient, did: str, ledger: Iterable[BlobOutcome], *, workers: int, stop: threading.Event
+) -> list[BlobOutcome]:
     """The blobs that need not be sent again: the ledger saw the destination accept them with their own CID and size,
-    and the destination does not list them as missing.
+    and the destination gives them out now.
 
-    A destination that does not tell what it misses gets everything again. Raises FatalError for a refused session.
+    Its list of missing blobs is no witness: it leaves out what was uploaded before a record referenced it, and such a
+    blob is not there. Raises FatalError for a refused session.
     """
-    transferred = [outcome for outcome in ledger if outcome.is_transferred]
-    if not transferred:
-        return []
-    try:
-        missing = {row.blob_cid for row in list_missing_blobs(destination)}
-    except (PermanentError, TransientError):
-        return []
-    return [outcome for outcome in transferred if outcome.blob_cid not in missing]
+    transferred = {outcome.blob_cid: outcome for outcome in ledger if outcome.is_transferred}
+    seen = look_for_blobs(destination, did, transferred, workers=workers, stop=stop)
+    return [outcome for cid, outcome in transferred.items() if seen[cid]]

@@ -6,6 +6,7 @@ Redirects are not followed and every JSON answer is bounded, since the host on t
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from pydantic import SecretStr
 from eurosky_pipeline.xrpc.errors import (
     EXPIRED_TOKEN_NAMES,
     AnswerInvalid,
+    HostUnreachable,
     error_for_answer,
     error_for_transport,
 )
 
-READ_CHUNK_BYTES = 64 * 1024
 SEND_CHUNK_BYTES = 256 * 1024
 MAX_JSON_BYTES = 8 * 1024 * 1024
+JSON_TIMEOUT_S = 120.0
+"""For the whole of a JSON answer, from its first byte; the client's own time-out is for silence."""
 USER_AGENT = "eurosky-pipeline"
 
 Params = Mapping[str, str | int]
@@ -137,6 +140,16 @@ class XrpcClient:
 
         return self._json(nsid, build)
 
+    def head(self, nsid: str, params: Params) -> int:
+        """The status of a HEAD request, whatever it is. Raises HostUnreachable."""
+        request = self._request("HEAD", nsid, params=params)
+        if self._authorization is not None:
+            request.headers["Authorization"] = f"Bearer {self._authorization.access_token()}"
+        try:
+            return self._http.send(request).status_code
+        except httpx.HTTPError as error:
+            raise error_for_transport(error, host=self.host, nsid=nsid) from None
+
     @contextmanager
     def download(self, nsid: str, params: Params) -> Iterator[Download]:
         """GET a body as a stream of chunks, raw as sent. Raises as `query`, also while the chunks are read."""
@@ -220,17 +233,22 @@ def fetch_json(http: httpx.Client, url: str, *, host: str, what: str) -> tuple[i
 
 def _chunks(response: httpx.Response, host: str, nsid: str) -> Iterator[bytes]:
     try:
-        yield from response.iter_raw(READ_CHUNK_BYTES)
+        yield from response.iter_raw()  # as they come: a given size would wait for that much from a slow host
     except httpx.HTTPError as error:
         raise error_for_transport(error, host=host, nsid=nsid) from None
 
 
 def _bounded_body(response: httpx.Response, host: str, nsid: str) -> bytes:
     body = bytearray()
+    deadline_s = time.monotonic() + JSON_TIMEOUT_S
     for chunk in _chunks(response, host, nsid):
         body += chunk
         if len(body) > MAX_JSON_BYTES:
             raise AnswerInvalid(f"{host} answered {nsid} with more than {MAX_JSON_BYTES} bytes of JSON")
+        if time.monotonic() > deadline_s:
+            raise HostUnreachable(
+                f"{host} took more than {JSON_TIMEOUT_S:.0f} s to answer {nsid}", hint="try again later"
+            )
     return bytes(body)
 
 

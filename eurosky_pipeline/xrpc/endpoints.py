@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
+from eurosky_pipeline.atproto.syntax import is_tid
 from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
-from eurosky_pipeline.xrpc.errors import AnswerInvalid
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
@@ -94,9 +95,27 @@ def get_blob(client: XrpcClient, did: str, blob_cid: Cid) -> AbstractContextMana
     return client.download("com.atproto.sync.getBlob", {"did": did, "cid": str(blob_cid)})
 
 
+def has_blob(client: XrpcClient, did: str, blob_cid: Cid) -> bool:
+    """Whether the host gives this blob out, without reading it. Raises what a host says that is neither yes nor no.
+
+    HEAD, and where that does not say yes GET, closed before its body: only GET says why not, and not all servers
+    know HEAD.
+    """
+    if client.head("com.atproto.sync.getBlob", {"did": did, "cid": str(blob_cid)}) == 200:
+        return True
+    try:
+        with get_blob(client, did, blob_cid):
+            return True
+    except BlobNotFound:
+        return False
+
+
 def get_latest_commit(client: XrpcClient, did: str) -> LatestCommit:
     answer = client.query("com.atproto.sync.getLatestCommit", {"did": did})
-    return LatestCommit(_cid(client, answer.get("cid")), _text(client, answer, "rev"))
+    rev = _text(client, answer, "rev")
+    if not is_tid(rev):
+        raise AnswerInvalid(f"{client.host} sent something else where a rev belongs")
+    return LatestCommit(_cid(client, answer.get("cid")), rev)
 
 
 def list_blobs(client: XrpcClient, did: str) -> Iterator[Cid]:
@@ -209,6 +228,8 @@ def _paged(
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
         items, cursor = page(cursor)
+        if len(items) > PAGE_LIMIT:
+            raise AnswerInvalid(f"{client.host} answered {nsid} with more than the {PAGE_LIMIT} rows asked for")
         yield from items
         if not items or cursor is None:
             return
@@ -231,8 +252,8 @@ def _page(
 def _cid(client: XrpcClient, value: object) -> Cid:
     try:
         return parse_cid(value if isinstance(value, str) else "")
-    except CidError as error:
-        raise AnswerInvalid(f"{client.host} sent a CID that is none: {error.message}") from None
+    except CidError:  # its text quotes what the host sent, and that may be anything: a password that it was given
+        raise AnswerInvalid(f"{client.host} sent something else where a CID belongs") from None
 
 
 def _text(client: XrpcClient, answer: Json, key: str) -> str:

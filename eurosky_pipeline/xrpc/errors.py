@@ -156,6 +156,8 @@ def error_for_answer(
         return BlobTakenDown(what, hint="the host's moderators have to lift this first")
     if name == "BlobNotFound" or (nsid.endswith(".getBlob") and (status == 404 or "blob not found" in lowered)):
         return BlobNotFound(what, hint="the host has lost this blob; nobody can fetch it from there")
+    if nsid.endswith(".getBlob") and status in (401, 403):
+        return RequestRefused(what, code="blob_refused", hint="the host keeps this one blob back; ask its operator")
     if status == 401:
         return _unauthorized(what, nsid)
     if status == 403:
@@ -178,8 +180,10 @@ def error_for_transport(error: httpx.HTTPError, *, host: str, nsid: str) -> Host
         (httpx.RemoteProtocolError, "broke off its answer"),
     ]
     reason = next((text for kind, text in reasons if isinstance(error, kind)), "broke the connection")
-    # a LocalProtocolError quotes the header that could not be sent, and that may be the one with the token
-    detail = "" if isinstance(error, httpx.LocalProtocolError) else _clean(str(error))
+    # a ProtocolError quotes: the header that could not be sent, which may be the one with the token, or what the host
+    # said in place of HTTP, which may be what it was given
+    is_quoting = isinstance(error, httpx.ProtocolError) and not str(error).startswith("peer closed connection")
+    detail = "" if is_quoting else _clean(str(error))
     hint = "check the host's name and that it is up, then run it again"
     if "WRONG_VERSION_NUMBER" in detail:
         hint = f"{host} does not speak https there; check the scheme and the port"

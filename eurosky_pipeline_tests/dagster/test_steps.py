@@ -127,3 +127,13 @@ def test_no_password_reaches_the_event_log(migration: Migration, registry: Regis
     _, text, log = run_step(migration.token, work)
     assert "refused" in text
     assert PASSWORD not in log
+
+
+def test_a_cancelled_migration_is_not_brought_back_by_a_run(migration: Migration, registry: Registry) -> None:
+    registry.cancel(migration.token)
+    worked: list[str] = []
+    run, text, _ = run_step(migration.token, lambda step: worked.append(step.token))
+    assert run.status is DagsterRunStatus.FAILURE
+    assert "is cancelled" in text
+    assert worked == []
+    assert registry.get(migration.token).state is State.CANCELLED

@@ -128,7 +128,7 @@ def test_status_and_env_tell_where_the_sandbox_is(sandbox) -> None:
         ("destination", True),
     ]
     variables = eurosky("sandbox", "env", home=sandbox.home).stdout
-    assert f"export SANDBOX_PLC_URL='{sandbox.state.plc_url}'" in variables
+    assert f"export SANDBOX_PLC_URL={sandbox.state.plc_url}" in variables
 
 
 def test_a_migration_that_a_person_gives_up_makes_room_for_another(sandbox, account: dict[str, str]) -> None:

@@ -32,6 +32,7 @@ from eurosky_pipeline.xrpc.endpoints import (
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, RequestRefused
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+REV = "3jzfcijpj2z2a"
 CIDS = [cid_of(bytes([number]), CODEC_RAW) for number in range(5)]
 BAD_CIDS = [None, 7, "", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPX7S", str(CIDS[0]).upper(), f"{CIDS[0]}a"]
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -123,7 +124,7 @@ def test_a_cid_that_is_none_is_refused_wherever_it_stands(bad: object, tmp_path:
     if bad:
         calls.append(lambda: check_account_status(saying({"repoCommit": bad})))
     for call in calls:
-        with pytest.raises(AnswerInvalid, match=r"pds\.example sent a CID that is none"):
+        with pytest.raises(AnswerInvalid, match=r"pds\.example sent something else where a CID belongs"):
             call()
 
 
@@ -217,7 +218,14 @@ def test_an_answer_that_leaves_a_required_text_out_is_refused(call: Callable[[Xr
 
 
 def test_the_head_of_a_repo_is_its_commit_and_rev() -> None:
-    assert get_latest_commit(saying({"cid": str(CIDS[0]), "rev": "3lb"}), DID) == LatestCommit(CIDS[0], "3lb")
+    assert get_latest_commit(saying({"cid": str(CIDS[0]), "rev": REV}), DID) == LatestCommit(CIDS[0], REV)
+
+
+@pytest.mark.parametrize("rev", ["s3cret", "3lb", "x" * 10_000])
+def test_a_rev_that_is_none_is_refused_and_not_repeated(rev: str) -> None:
+    with pytest.raises(AnswerInvalid) as caught:
+        get_latest_commit(saying({"cid": str(CIDS[0]), "rev": rev}), DID)
+    assert rev not in str(caught.value)
 
 
 def test_repo_and_blob_are_asked_for_by_did_and_cid() -> None:

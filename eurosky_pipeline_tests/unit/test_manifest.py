@@ -68,3 +68,17 @@ def test_an_account_without_blobs_has_an_empty_table(tmp_path: Path) -> None:
     manifest = build_manifest(path, [])
     write_manifest(manifest, tmp_path / "blob_manifest.csv")
     assert list(manifest_rows(read_manifest(tmp_path / "blob_manifest.csv"))) == []
+
+
+@pytest.mark.parametrize("mime_type", ["image/png\r", "NA", 'a"b,c', "null"])
+def test_a_strangers_mime_type_comes_back_as_it_was(tmp_path: Path, mime_type: str) -> None:
+    path = tmp_path / "odd.car"
+    path.write_bytes(make_repo_car({"app.bsky.actor.profile/self": {"avatar": make_blob_ref(OLD, mime_type)}}))
+    write_manifest(build_manifest(path, []), tmp_path / "blob_manifest.csv")
+    assert [row.mime_type for row in manifest_rows(read_manifest(tmp_path / "blob_manifest.csv"))] == [mime_type]
+
+
+def test_a_size_that_no_blob_has_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "huge.car"
+    path.write_bytes(make_repo_car({"app.bsky.actor.profile/self": {"avatar": {**make_blob_ref(OLD), "size": 2**63}}}))
+    assert [row.size_bytes for row in manifest_rows(build_manifest(path, []))] == [None]

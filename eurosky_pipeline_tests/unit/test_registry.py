@@ -289,3 +289,20 @@ def test_tokens_are_opaque_safe_in_paths_and_never_the_same() -> None:
 )
 def test_what_is_no_token_is_none(text: str) -> None:
     assert not is_token(text)
+
+
+def test_a_migration_that_is_given_up_makes_room_and_can_be_taken_up_again(registry: Registry) -> None:
+    token = add(registry).token
+    walk(registry, token, BLOBS)
+    registry.cancel(token)
+    registry.cancel(token)
+    assert registry.get(token).state is CANCELLED
+    assert registry.resume(token).state is BLOBS
+
+
+def test_a_migration_that_a_run_works_on_cannot_be_given_up(registry: Registry) -> None:
+    token = add(registry).token
+    registry.acquire_lease(token, "a-run", 60)
+    with pytest.raises(ConflictError, match="worked on by run a-run"):
+        registry.cancel(token)
+    assert registry.get(token).state is REPO

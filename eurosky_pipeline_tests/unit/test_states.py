@@ -12,7 +12,7 @@ from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
 ALLOWED = {
     "pending_repo": {"pending_blobs", "waiting", "failed", "cancelled"},
     "pending_blobs": {"pending_prefs", "waiting", "failed", "cancelled"},
-    "pending_prefs": {"completed", "waiting", "failed", "cancelled"},
+    "pending_prefs": {"completed", "pending_blobs", "waiting", "failed", "cancelled"},
     "waiting": {"pending_repo", "pending_blobs", "pending_prefs", "failed", "cancelled"},
     "failed": {"pending_repo", "pending_blobs", "pending_prefs", "cancelled"},
     "cancelled": {"pending_repo", "pending_blobs", "pending_prefs", "failed"},

@@ -171,7 +171,11 @@ def test_hiding_a_secret_does_not_change_what_the_answer_means() -> None:
         (httpx.ReadTimeout("t"), "stopped answering (t)"),
         (httpx.WriteTimeout("t"), "stopped answering (t)"),
         (httpx.PoolTimeout("t"), "stopped answering (t)"),
-        (httpx.RemoteProtocolError("cut"), "broke off its answer (cut)"),
+        (
+            httpx.RemoteProtocolError("peer closed connection: 3 of 9"),
+            "broke off its answer (peer closed connection: 3 of 9)",
+        ),
+        (httpx.RemoteProtocolError("illegal status line: bytearray(b'ERR p4ssword')"), "broke off its answer"),
         (httpx.ReadError("\x1b[31m\n"), "broke the connection ([31m)"),
         (httpx.ProxyError("p"), "broke the connection (p)"),
         (httpx.LocalProtocolError("Illegal header value b'Bearer t0ken'"), "broke the connection"),

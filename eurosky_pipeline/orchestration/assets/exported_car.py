@@ -4,8 +4,10 @@ from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
 
-from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR
-from eurosky_pipeline.errors import TransientError
+from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV
+from eurosky_pipeline.atproto.car import read_root
+from eurosky_pipeline.atproto.cid import Cid
+from eurosky_pipeline.errors import EuroskyError, TransientError
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
@@ -36,6 +38,8 @@ def exported_car(
         if warning:
             context.log.warning(f"[{step.token}] {warning}")
         pds.destination(step)  # a wrong password is better told now than after a long export
+        pds.check_distinct(step)
+        root_before = _root_before(step)
         progress.begin("exported_car", None, "B")
         exported = export_repo(
             pds.source(step),
@@ -45,12 +49,22 @@ def exported_car(
             stop=step.stop,
             on_bytes=lambda count: progress.advance("exported_car", count),
         )
+        if exported.summary.root != root_before:
+            step.files.discard(CONVERTED_CAR, MANIFEST_CSV)  # they were made from another repository
         path = step.files.keep(ACCOUNT_CAR)
         progress.end("exported_car", f"{exported.summary.records:,} records, {human_bytes(exported.size_bytes)}")
         return MaterializeResult(
             metadata={**_metadata(step, exported, warning), "path": str(path)},
             check_results=[repo_is_whole(exported.summary)],
         )
+
+
+def _root_before(step: Step) -> Cid | None:
+    """The root of an earlier export, None if there is none that can be read."""
+    try:
+        return read_root(step.files.fetch(ACCOUNT_CAR))
+    except EuroskyError:
+        return None
 
 
 def _identity_warning(pds: PdsResource, step: Step) -> str:

@@ -12,6 +12,7 @@ from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
+from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.import_repo import ImportedRepo, import_and_prove
@@ -49,11 +50,19 @@ def imported_repo(
             stop=step.stop,
             on_bytes=lambda count: progress.advance("imported_repo", count),
         )
-        if step.migration.state is State.PENDING_REPO:
-            step.registry.transition(step.token, State.PENDING_REPO, State.PENDING_BLOBS)
+        if step.migration.state is State.PENDING_REPO or not imported.is_skipped:
+            _blobs_are_due(step)
         there = " (it was already there)" if imported.is_skipped else ""
         progress.end("imported_repo", f"{imported.records_proved:,} records proved{there}")
         return MaterializeResult(metadata=_metadata(step, imported), check_results=[import_is_proved(imported)])
+
+
+def _blobs_are_due(step: Step) -> None:
+    """Another repository than before is there: what was said of its blobs is of the past."""
+    if step.migration.state is State.PENDING_BLOBS:
+        step.registry.record(step.token, NO_VERDICT)
+    else:
+        step.registry.transition(step.token, step.migration.state, State.PENDING_BLOBS, NO_VERDICT)
 
 
 def _metadata(step: Step, imported: ImportedRepo) -> dict[str, Any]:

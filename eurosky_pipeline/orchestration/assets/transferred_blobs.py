@@ -7,7 +7,6 @@ from typing import Any
 from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, ResourceParam, asset
 
 from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
-from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
@@ -17,11 +16,9 @@ from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
-from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
 from eurosky_pipeline.transfer.manifest import manifest_rows, read_manifest
 from eurosky_pipeline.transfer.progress import ProgressSink
-from eurosky_pipeline.transfer.resume import arrived_before
 
 OBSERVATION_INTERVAL_S = 30.0
 OBSERVATION_SHARE = 0.05
@@ -42,17 +39,11 @@ def transferred_blobs(
     again. A blob that fails is recorded with its reason, and the rest goes on.
     """
     with migration_step(context, registry, workspace) as step:
-        if step.migration.state is State.PENDING_REPO:
-            raise FatalError(
-                "a blob sent before its repository is lost to the destination",
-                code="repo_not_imported",
-                hint="materialize imported_repo first",
-            )
+        step.require_imported()
         source, destination = pds.source(step), pds.destination(step)
         planned = [row.blob_cid for row in manifest_rows(read_manifest(step.files.fetch(MANIFEST_CSV)))]
-        before = {row.blob_cid: row for row in arrived_before(destination, step.registry.outcomes(step.token))}
-        cids = [cid for cid in planned if cid not in before]
-        settled_before = [before[cid] for cid in planned if cid in before]
+        settled_before = blob_transfer.arrived_before(step, planned, destination)
+        cids = sorted(set(planned) - {outcome.blob_cid for outcome in settled_before}, key=str)
         step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None, **NO_VERDICT})
         progress.begin("transferred_blobs", len(cids), "blobs")
         totals = blob_transfer.run(
