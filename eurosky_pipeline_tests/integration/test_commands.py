@@ -138,8 +138,8 @@ def test_a_migration_that_a_person_gives_up_makes_room_for_another(sandbox, acco
     newer = add(sandbox, account)
     refused = eurosky("migrate", token, "--json", home=sandbox.home)
     assert refused.exit_code == 1
-    assert refused.json[0]["error_code"] == "already_active"
-    assert newer in refused.json[0]["error"]
+    assert refused.json["error"]["code"] == "already_active"
+    assert newer in refused.json["error"]["message"]
 
 
 def test_what_has_arrived_is_not_sent_again(sandbox, account: dict[str, str]) -> None:

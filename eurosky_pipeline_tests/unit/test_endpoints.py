@@ -118,7 +118,7 @@ def test_a_cid_that_is_none_is_refused_wherever_it_stands(bad: object, tmp_path:
     calls: list[Callable[[], object]] = [
         lambda: list(list_blobs(saying({"cids": [bad]}), DID)),
         lambda: list(list_missing_blobs(saying({"blobs": [{"cid": bad, "recordUri": "at://x"}]}))),
-        lambda: get_latest_commit(saying({"cid": bad, "rev": "3k"}), DID),
+        lambda: get_latest_commit(saying({"cid": bad, "rev": REV}), DID),
         lambda: upload_blob(saying({"blob": {"ref": {"$link": bad}, "mimeType": "image/png", "size": 1}}), body),
     ]
     if bad:
