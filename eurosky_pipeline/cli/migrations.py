@@ -202,4 +202,12 @@ def _password(variable: str) -> SecretStr:
             code="password_missing",
             hint=f"`read -rs {variable} && export {variable}` sets it without showing it",
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"the environment variable {variable} holds bytes that are no text in UTF-8",
+            code="password_invalid",
+            hint="set it in a UTF-8 locale",
+        ) from None
     return SecretStr(value)
