@@ -10,7 +10,7 @@ setup(
     packages=find_packages(include=["eurosky_pipeline", "eurosky_pipeline.*"]),
     package_data={
         "eurosky_pipeline": ["py.typed"],
-        "eurosky_pipeline.orchestration": ["dagster.yaml"],
+        "eurosky_pipeline.orchestration": ["*.yaml"],
         "eurosky_pipeline.registry": ["schema/script.py.mako"],
         "eurosky_pipeline.sandbox": ["npm/*.json", "npm/*.mjs", "npm/*.cjs"],
     },
