@@ -47,10 +47,17 @@ def export_repo(
     max_bytes: int,
     stop: threading.Event,
     on_bytes: Callable[[int], None] = lambda _: None,
+    on_verified: Callable[[RepoSummary], None] = lambda _: None,
 ) -> ExportedRepo:
     """Stream `getRepo` to `target`, and check every block, the tree, every record, and whose repository it is.
 
     A file that fails a check never gets the name `target`, and does not stay.
+
+    Args:
+        max_bytes: a larger repository is cut off and refused.
+        on_bytes: told of bytes as they arrive.
+        on_verified: called when all checks have passed, right before the file gets its name: what was made from an
+            earlier export has to go first, so that a run killed between the two leaves nothing stale.
 
     Raises:
         RepoRejected: truncated, malformed, larger than `max_bytes`, or another account's; says what and where.
@@ -61,6 +68,7 @@ def export_repo(
     try:
         size_bytes, sha256 = download_repo(source, did, partial, max_bytes=max_bytes, stop=stop, on_bytes=on_bytes)
         summary = _verified_summary(partial, did, source.host)
+        on_verified(summary)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

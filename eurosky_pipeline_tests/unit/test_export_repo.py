@@ -63,6 +63,16 @@ def test_anything_else_is_refused_and_leaves_nothing(tmp_path: Path, repo: bytes
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_made_from_an_earlier_export_can_go_before_the_new_one_has_its_name(tmp_path: Path) -> None:
+    target = tmp_path / "account.car"
+    target.write_bytes(b"an earlier export")
+    seen: list[tuple[bytes, int]] = []
+    export(CAR, target, on_verified=lambda summary: seen.append((target.read_bytes(), summary.records)))
+    assert seen == [(b"an earlier export", 30)]
+    with pytest.raises(EuroskyError):
+        export(CAR[:-1], target, on_verified=lambda _: pytest.fail("it was not verified"))
+
+
 def test_an_earlier_export_survives_a_failed_one(tmp_path: Path) -> None:
     target = tmp_path / "account.car"
     export(CAR, target)

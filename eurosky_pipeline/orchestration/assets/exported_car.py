@@ -39,7 +39,6 @@ def exported_car(
             context.log.warning(f"[{step.token}] {warning}")
         pds.destination(step)  # a wrong password is better told now than after a long export
         pds.check_distinct(step)
-        root_before = _root_before(step)
         progress.begin("exported_car", None, "B")
         exported = export_repo(
             pds.source(step),
@@ -48,9 +47,8 @@ def exported_car(
             max_bytes=load_settings().max_repo_bytes,
             stop=step.stop,
             on_bytes=lambda count: progress.advance("exported_car", count),
+            on_verified=lambda summary: _discard_stale(step, summary.root),
         )
-        if exported.summary.root != root_before:
-            step.files.discard(CONVERTED_CAR, MANIFEST_CSV)  # they were made from another repository
         path = step.files.keep(ACCOUNT_CAR)
         progress.end("exported_car", f"{exported.summary.records:,} records, {human_bytes(exported.size_bytes)}")
         return MaterializeResult(
@@ -59,12 +57,14 @@ def exported_car(
         )
 
 
-def _root_before(step: Step) -> Cid | None:
-    """The root of an earlier export, None if there is none that can be read."""
+def _discard_stale(step: Step, root: Cid) -> None:
+    """Remove what was made from an earlier export, unless that was of the same root."""
     try:
-        return read_root(step.files.fetch(ACCOUNT_CAR))
-    except EuroskyError:
-        return None
+        is_same = read_root(step.files.fetch(ACCOUNT_CAR)) == root
+    except EuroskyError:  # there is none, or none that can be read
+        is_same = False
+    if not is_same:
+        step.files.discard(CONVERTED_CAR, MANIFEST_CSV)
 
 
 def _identity_warning(pds: PdsResource, step: Step) -> str:
