@@ -27,11 +27,9 @@ IMPORT_TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class ServerDescription:
-    """`describeServer`: the host's DID, its handle domains, and its upload limit in bytes where it tells."""
+    """`describeServer`: the host's DID, and its upload limit in bytes where it tells."""
 
     did: str
-    user_domains: tuple[str, ...]
-    is_invite_required: bool
     blob_upload_limit_bytes: int | None
 
 
@@ -41,7 +39,6 @@ class AccountStatus:
 
     is_activated: bool
     repo_commit: Cid | None
-    repo_rev: str
     indexed_records: int
     expected_blobs: int
     imported_blobs: int
@@ -75,12 +72,9 @@ class LatestCommit:
 def describe_server(client: XrpcClient) -> ServerDescription:
     """Public. Tells a Personal Data Server from any other web server."""
     answer = client.query("com.atproto.server.describeServer")
-    domains = answer.get("availableUserDomains")
     limit = answer.get("blobUploadLimit")
     return ServerDescription(
         did=_text(client, answer, "did"),
-        user_domains=tuple(d for d in domains if isinstance(d, str)) if isinstance(domains, list) else (),
-        is_invite_required=answer.get("inviteCodeRequired") is True,
         blob_upload_limit_bytes=limit if isinstance(limit, int) and limit > 0 else None,
     )
 
@@ -151,7 +145,6 @@ def check_account_status(client: XrpcClient) -> AccountStatus:
     return AccountStatus(
         is_activated=answer.get("activated") is not False,
         repo_commit=_cid(client, commit) if commit else None,
-        repo_rev=str(answer.get("repoRev") or ""),
         indexed_records=_count(answer, "indexedRecords"),
         expected_blobs=_count(answer, "expectedBlobs"),
         imported_blobs=_count(answer, "importedBlobs"),

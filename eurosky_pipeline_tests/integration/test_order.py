@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
+from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.vault import Side
@@ -71,9 +72,13 @@ def test_a_blob_that_was_uploaded_before_its_record_is_sent_again(registry: Regi
     cid = cid_of(PICTURE, CODEC_RAW)
     image = upload(session(account, Side.SOURCE), PICTURE)
     upload(session(account, Side.DESTINATION), PICTURE)  # too early: no record there references it yet
+    accepted = BlobOutcome(cid, Outcome.TRANSFERRED, size_bytes=len(PICTURE), mime_type="image/png")
+    registry.record(token, {}, [accepted])  # as a run does whose list of blobs was newer than its export
     write_post(account, image)
 
     run = run_job(registry, token)
+    assert run.metadata("transferred_blobs")["blobs_already_there"] == 4
+    assert run.migration.progress_data["reconciliation_recovered"] == 0
     assert run.migration.progress_data["reconciliation_status"] == "complete"
     assert run.migration.progress_data["blobs_completed"] == 5
     found = look_for_blobs(session(account, Side.DESTINATION), account.did, [cid], workers=1, stop=_never())
