@@ -4,12 +4,13 @@ EuroskyError
  +-- TransientError          worth trying again; may carry `retry_after_s`
  +-- PermanentError          this item will never work: record it, go on with the rest
  |    +-- IntegrityError     bytes are not what their CID, or the format, says
- +-- FatalError              stop this migration; a person has to act
+ +-- FatalError              stop this migration, or command; a person has to act
       +-- SettingsError      the environment or an argument is wrong
       +-- ConflictError      somebody else holds or changed what we were about to change
 
 Every error says three things: what happened (`message`, with the host and what was asked), a stable
-`code` for machines, and what to do next (`hint`). None of them ever carries a secret.
+`code` for machines, and what to do next (`hint`). None of them ever carries a secret. Every code, with its meaning,
+stands in docs/errors.md.
 """
 
 from __future__ import annotations
@@ -60,17 +61,20 @@ class IntegrityError(PermanentError):
 
     Args:
         offset: position in bytes, in the file or buffer being read, where the fault stands; None if it has no place.
+
+    `message` tells the place too, `detail` does not.
     """
 
     default_code = "integrity"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "", offset: int | None = None) -> None:
         super().__init__(message if offset is None else f"{message} (at byte {offset})", code=code, hint=hint)
+        self.detail = message
         self.offset = offset
 
 
 class FatalError(EuroskyError):
-    """Nothing further can be done for this migration until a person has acted."""
+    """Nothing further can be done for this migration, or this command, until a person has acted."""
 
     default_code = "fatal"
 

@@ -2,244 +2,269 @@
 
 A key's *height* is the number of leading zero bits of its SHA-256, in pairs; it lives in a node of that height:
 
-    height 1          [   c   ]              node = {"l": subtree before the first entry,
-                     /         \\                      "e": [{"p": bytes shared with the key before,
-    height 0   [ a  b ]      [ d  e ]                        "k": rest of the key,
-                                                             "v": the record's CID,
-                                                             "t": subtree after this entry}]}
+    height 1          [   c   ]              A node holds keys of one height, in order, and between them
+                     /         \\             links to the subtrees of the keys between, which live lower.
+    height 0   [ a  b ]      [ d  e ]
 
-Tricky bits: a node between two heights may hold no entry and only `l`; the root may not, unless the tree is empty.
-Heights fall by exactly one from node to child, so a walk is bounded and a cycle cannot exist; and since a node's keys
-must lie between the keys around it, no node can be visited twice either. A key here is any `segment/segment` of the
-allowed characters; that the segments are a collection and a record key is the repository's rule, not the tree's.
-Spec: https://atproto.com/specs/repository#mst-structure
+Tricky bits: a node between two heights may hold no entry and only its left subtree; the root may not, unless the tree
+is empty. Heights fall by exactly one from node to child, so a walk is bounded and a cycle cannot exist; and since a
+node's keys must lie between the keys around it, no node can be visited twice either. A key here is any
+`segment/segment` of the allowed characters; that the segments are a collection and a record key is the repository's
+rule, not the tree's. Spec: https://atproto.com/specs/repository#mst-structure
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from hashlib import sha256
+from typing import NamedTuple
 
-from eurosky_pipeline.atproto import dag_cbor
-from eurosky_pipeline.atproto.cid import CODEC_DAG_CBOR, Cid, cid_of
+from eurosky_pipeline.atproto.cid import Cid, cid_of
+from eurosky_pipeline.atproto.mst_node import (
+    MAX_KEY_BYTES,
+    ZERO_PAIRS,
+    Entry,
+    MstError,
+    Node,
+    check_key,
+    encode_node,
+    key_height,
+    parse_node,
+    shown,
+)
 from eurosky_pipeline.errors import IntegrityError
 
-MAX_KEY_BYTES = 1024
-_KEY = re.compile(rb"[A-Za-z0-9._:~-]+/[A-Za-z0-9._:~-]+")
+__all__ = [
+    "MAX_KEY_BYTES",
+    "Change",
+    "Entry",
+    "LoadBlock",
+    "MstError",
+    "Node",
+    "build",
+    "build_sorted",
+    "diff",
+    "encode_node",
+    "key_height",
+    "parse_node",
+    "walk",
+]
 
 LoadBlock = Callable[[bytes], bytes]
 """A block's data by its CID; raises MstError (or another IntegrityError) if there is no such block."""
 
-
-class MstError(IntegrityError):
-    """The tree is not the canonical one for its keys, or a part of it is missing.
-
-    Args:
-        node: the CID of the node at fault, where it is known: a walk knows it, and only its caller knows the place.
-    """
-
-    default_code = "mst"
-
-    def __init__(
-        self, message: str, *, code: str | None = None, hint: str = "", offset: int | None = None, node: bytes = b""
-    ) -> None:
-        super().__init__(message, code=code, hint=hint, offset=offset)
-        self.node = node
+PutNode = Callable[[Cid, bytes], None]
+"""Takes a node that has been built: its CID and its block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A leaf with its whole key, and the subtree that follows it."""
+class Change(NamedTuple):
+    """A key whose record differs between two trees; None where a tree does not have the key."""
 
     key: bytes
-    value: Cid
-    right: Cid | None
+    old: Cid | None
+    new: Cid | None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node as it is worked with: keys whole, not prefix-compressed."""
+class _Subtree(NamedTuple):
+    """A node that has not been opened yet, and where it hangs: its height (None for a root, which tells itself), and
+    the keys between which its own must lie."""
 
-    left: Cid | None
-    entries: tuple[Entry, ...]
-
-
-def key_height(key: bytes) -> int:
-    """The height at which a key lives, 0 to 128."""
-    digest = int.from_bytes(hashlib.sha256(key).digest(), "big")
-    return (256 - digest.bit_length()) // 2
+    cid: bytes
+    height: int | None
+    lower: bytes
+    upper: bytes | None
 
 
-def parse_node(data: bytes) -> Node:
-    """Raises MstError or CborError if the block is not a node in canonical form, its keys rising strictly."""
-    value = dag_cbor.decode(data)
-    if not isinstance(value, dict) or value.keys() != {"e", "l"} or not isinstance(value["e"], list):
-        raise MstError("a tree node does not have exactly the fields e and l")
-    entries: list[Entry] = []
-    previous = b""
-    for raw in value["e"]:
-        entry = _parse_entry(raw, previous)
-        entries.append(entry)
-        previous = entry.key
-    return Node(_link_or_none(value["l"]), tuple(entries))
-
-
-def walk(root: bytes, load: LoadBlock) -> Iterator[tuple[bytes, Cid]]:
+def walk(
+    root: bytes, load: LoadBlock, *, on_error: Callable[[IntegrityError], None] | None = None
+) -> Iterator[tuple[bytes, Cid]]:
     """Every (key, record CID) of the tree under `root`, in key order.
 
     Checks on the way that the tree is the canonical one: heights, strictly rising valid keys, shortest prefixes. Each
     node is checked whole before anything of it is handed out.
 
+    Args:
+        on_error: is told of each node that is missing or wrong, whose subtree is then left out; without it, the first
+            such node ends the walk.
+
     Raises:
-        MstError: where it is not, with the `node` at fault; or whatever `load` raises for a missing block.
+        MstError: where the tree is not canonical, with the `node` at fault; or whatever `load` raises for a missing
+            block.
     """
-    node = _load_node(root, load)
-    if node.entries:
-        height = key_height(node.entries[0].key)
-        _check_place(node, root, height, b"", None)
-        yield from _walk_node(node, height, b"", None, load)
-    elif node.left is not None:
-        raise MstError("the tree's root node holds no entry", node=root)
+    pending: list[_Subtree | Entry] = [_Subtree(root, None, b"", None)]
+    while pending:
+        part = pending.pop()
+        if type(part) is Entry:
+            yield part[:2]
+            continue
+        assert type(part) is _Subtree  # noqa: S101 - for the type checker
+        try:
+            node, height = _open(part, load)
+        except IntegrityError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
+        if height == 0:
+            for key, value, _ in node.entries:
+                yield key, value
+        else:
+            pending += reversed(_parts(node, height, part))
 
 
-def build(entries: Iterable[tuple[bytes, Cid]], put: Callable[[Cid, bytes], None]) -> Cid:
-    """Build the tree for (key, record CID) pairs in any order; every node goes to `put(cid, data)`, children first.
+def diff(old_root: bytes, load_old: LoadBlock, new_root: bytes, load_new: LoadBlock) -> Iterator[Change]:
+    """Every key whose record differs between two trees, in key order.
+
+    Subtrees that both trees have are not opened: the work follows the number of changes, not the size of the trees.
+    Raises: as `walk`, for the parts that are opened.
+    """
+    old: list[_Subtree | Entry] = [_Subtree(old_root, None, b"", None)]
+    new: list[_Subtree | Entry] = [_Subtree(new_root, None, b"", None)]
+    while old or new:
+        left, right = old[-1] if old else None, new[-1] if new else None
+        if type(left) is _Subtree and type(right) is _Subtree and left.cid == right.cid:
+            old.pop()
+            new.pop()
+        elif type(left) is _Subtree and (type(right) is not _Subtree or _is_higher(left, right)):
+            _replace_by_parts(old, load_old)
+        elif type(right) is _Subtree:
+            _replace_by_parts(new, load_new)
+        elif type(left) is Entry and (type(right) is not Entry or left.key < right.key):
+            old.pop()
+            yield Change(left.key, left.value, None)
+        elif type(right) is Entry and (type(left) is not Entry or right.key < left.key):
+            new.pop()
+            yield Change(right.key, None, right.value)
+        elif type(left) is Entry and type(right) is Entry:
+            old.pop()
+            new.pop()
+            if left.value != right.value:
+                yield Change(left.key, left.value, right.value)
+
+
+def build(entries: Iterable[tuple[bytes, Cid]], put: PutNode) -> Cid:
+    """`build_sorted` for (key, record CID) pairs in any order."""
+    return build_sorted(sorted(entries), put)
+
+
+def build_sorted(entries: Iterable[tuple[bytes, Cid]], put: PutNode) -> Cid:
+    """Build the tree for (key, record CID) pairs in key order; every node goes to `put`, children first.
+
+    Holds the open nodes of the path to the last key only, so that memory does not follow the number of entries.
 
     Returns: the root node's CID.
-    Raises: MstError for a key that is not valid or comes twice.
+    Raises: MstError for a key that is not valid, comes twice, or is not in its order.
     """
-    rows = sorted((key, value, key_height(key)) for key, value in entries)
-    for index, (key, _, _) in enumerate(rows):
-        _check_key(key)
-        if index and rows[index - 1][0] == key:
-            raise MstError(f"the key {_shown(key)} comes twice")
-    return _build_node(rows, max((height for *_, height in rows), default=0), put)
-
-
-def encode_node(node: Node) -> bytes:
-    """The node's canonical block, keys prefix-compressed."""
+    layers = [_OpenNode()]
     previous = b""
-    rows = []
-    for entry in node.entries:
-        shared = _shared_length(previous, entry.key)
-        rows.append({"p": shared, "k": entry.key[shared:], "v": entry.value, "t": entry.right})
-        previous = entry.key
-    return dag_cbor.encode({"l": node.left, "e": rows})
+    for key, value in entries:
+        check_key(key)
+        if key <= previous:
+            fault = "comes twice" if key == previous else f"comes after {shown(previous)}"
+            raise MstError(f"the key {shown(key)} {fault}")
+        height = key_height(key)
+        layers += (_OpenNode() for _ in range(height + 1 - len(layers)))
+        layers[height].add(key, value, _close(layers[:height], put))
+        previous = key
+    root = _close(layers, put)
+    return root if root is not None else _put_node(Node(None, ()), put)
 
 
-def _walk_node(
-    node: Node, height: int, lower: bytes, upper: bytes | None, load: LoadBlock
-) -> Iterator[tuple[bytes, Cid]]:
-    """Walk a checked node; its keys lie between `lower` and `upper`, and so must those of its children."""
-    child = node.left
-    for entry in node.entries:
-        if child is not None:
-            yield from _walk_child(child, height - 1, lower, entry.key, load)
-        yield entry.key, entry.value
-        lower, child = entry.key, entry.right
-    if child is not None:
-        yield from _walk_child(child, height - 1, lower, upper, load)
+class _OpenNode:
+    """A node of which more entries may come; one a height."""
+
+    def __init__(self) -> None:
+        self._left: Cid | None = None
+        self._entries: list[Entry] = []
+
+    def add(self, key: bytes, value: Cid, before: Cid | None) -> None:
+        """An entry, and the subtree of the keys between it and the entry before."""
+        self._hang(before)
+        self._entries.append(Entry(key, value, None))
+
+    def close(self, last: Cid | None, put: PutNode) -> Cid | None:
+        """Write the node, `last` being the subtree after all of its entries, and begin anew. None if it is empty."""
+        self._hang(last)
+        node = Node(self._left, tuple(self._entries))
+        self._left, self._entries = None, []
+        return None if node == Node(None, ()) else _put_node(node, put)
+
+    def _hang(self, subtree: Cid | None) -> None:
+        if subtree is None:
+            return
+        if self._entries:
+            self._entries[-1] = self._entries[-1]._replace(right=subtree)
+        else:
+            self._left = subtree
 
 
-def _walk_child(
-    cid: Cid, height: int, lower: bytes, upper: bytes | None, load: LoadBlock
-) -> Iterator[tuple[bytes, Cid]]:
-    if height < 0:
-        raise MstError("a node hangs below height 0", node=cid)
-    node = _load_node(cid, load)
-    if not node.entries and node.left is None:
-        raise MstError("a node that is not the root is empty", node=cid)
-    _check_place(node, cid, height, lower, upper)
-    yield from _walk_node(node, height, lower, upper, load)
+def _close(layers: Iterable[_OpenNode], put: PutNode) -> Cid | None:
+    """Close these nodes, the lowest first, each the last subtree of the next: the CID of the highest, if any."""
+    subtree = None
+    for layer in layers:
+        subtree = layer.close(subtree, put)
+    return subtree
 
 
-def _load_node(cid: bytes, load: LoadBlock) -> Node:
-    data = load(cid)
-    try:
-        return parse_node(data)
-    except IntegrityError as error:
-        raise MstError(error.message, code=error.code, node=cid) from None
-
-
-def _check_place(node: Node, cid: bytes, height: int, lower: bytes, upper: bytes | None) -> None:
-    """Raises MstError unless every key of the node belongs to this height, and between these two keys."""
-    for entry in node.entries:
-        if key_height(entry.key) != height:
-            raise MstError(f"the key {_shown(entry.key)} stands at height {height}, where it does not belong", node=cid)
-    if not node.entries:
-        return
-    first, last = node.entries[0].key, node.entries[-1].key
-    if first <= lower:
-        raise MstError(f"keys out of order: {_shown(first)} after {_shown(lower)}", node=cid)
-    if upper is not None and last >= upper:
-        raise MstError(f"keys out of order: {_shown(upper)} after {_shown(last)}", node=cid)
-
-
-def _parse_entry(raw: Any, previous: bytes) -> Entry:
-    if not isinstance(raw, dict) or raw.keys() != {"k", "p", "t", "v"}:
-        raise MstError("a tree entry does not have exactly the fields k, p, t and v")
-    shared, rest, value = raw["p"], raw["k"], raw["v"]
-    if type(shared) is not int or type(rest) is not bytes or not _is_data_link(value):
-        raise MstError("a tree entry has a field of the wrong kind")
-    if not 0 <= shared <= len(previous):
-        raise MstError("a tree entry shares more with the key before than there is")
-    key = previous[:shared] + rest
-    if _shared_length(previous, key) != shared:
-        raise MstError("a tree entry does not share all that it could with the key before")
-    _check_key(key)
-    if key <= previous:
-        raise MstError(f"keys out of order: {_shown(key)} after {_shown(previous)}")
-    return Entry(key, value, _link_or_none(raw["t"]))
-
-
-def _check_key(key: bytes) -> None:
-    if len(key) > MAX_KEY_BYTES or not _KEY.fullmatch(key):
-        raise MstError(f"not a key of two segments: {_shown(key)}")
-
-
-def _link_or_none(value: Any) -> Cid | None:
-    if value is not None and not _is_data_link(value):
-        raise MstError("a subtree that is neither a link to a node nor null")
-    return value
-
-
-def _is_data_link(value: Any) -> TypeGuard[Cid]:
-    """Whether it links to DAG-CBOR, as every node and record is."""
-    return isinstance(value, Cid) and value.codec == CODEC_DAG_CBOR
-
-
-def _build_node(rows: list[tuple[bytes, Cid, int]], height: int, put: Callable[[Cid, bytes], None]) -> Cid:
-    """The node of `height` over these sorted rows, none of which lives higher."""
-
-    def subtree(start: int, end: int) -> Cid | None:
-        return _build_node(rows[start:end], height - 1, put) if end > start else None
-
-    here = [index for index, (*_, own) in enumerate(rows) if own == height]
-    ends = [*here[1:], len(rows)][: len(here)]
-    node = Node(
-        left=subtree(0, here[0] if here else len(rows)),
-        entries=tuple(
-            Entry(rows[index][0], rows[index][1], subtree(index + 1, end))
-            for index, end in zip(here, ends, strict=True)
-        ),
-    )
+def _put_node(node: Node, put: PutNode) -> Cid:
     data = encode_node(node)
     cid = cid_of(data)
     put(cid, data)
     return cid
 
 
-def _shared_length(left: bytes, right: bytes) -> int:
-    length = 0
-    for one, other in zip(left, right, strict=False):
-        if one != other:
-            break
-        length += 1
-    return length
+def _is_higher(left: _Subtree, right: _Subtree) -> bool:
+    """Whether to open `left` first: equal subtrees meet only if the higher one is always opened first."""
+    return left.height is None or (right.height is not None and left.height >= right.height)
 
 
-def _shown(key: bytes) -> str:
-    return repr(key[:120].decode("utf-8", "backslashreplace"))
+def _replace_by_parts(pending: list[_Subtree | Entry], load: LoadBlock) -> None:
+    part = pending.pop()
+    assert type(part) is _Subtree  # noqa: S101 - for the type checker
+    node, height = _open(part, load)
+    pending += reversed(_parts(node, height, part))
+
+
+def _parts(node: Node, height: int, place: _Subtree) -> list[_Subtree | Entry]:
+    """A node's entries, and the subtrees around them, in key order."""
+    parts: list[_Subtree | Entry] = []
+    lower, child = place.lower, node.left
+    for entry in node.entries:
+        if child is not None:
+            parts.append(_Subtree(child, height - 1, lower, entry.key))
+        parts.append(entry)
+        lower, child = entry.key, entry.right
+    if child is not None:
+        parts.append(_Subtree(child, height - 1, lower, place.upper))
+    return parts
+
+
+def _open(place: _Subtree, load: LoadBlock) -> tuple[Node, int]:
+    """The node that hangs there, and its height. Raises MstError unless it belongs exactly there."""
+    cid, height, lower, upper = place
+    data = load(cid)
+    try:
+        node = parse_node(data)
+    except IntegrityError as error:
+        raise MstError(error.detail, code=error.code, node=cid) from None
+    left, entries = node
+    if height is None:
+        if not entries and left is not None:
+            raise MstError("the tree's root node holds no entry", node=cid)
+        height = key_height(entries[0].key) if entries else 0
+    elif not entries:
+        if left is None:
+            raise MstError("a node that is not the root is empty", node=cid)
+    elif entries[0].key <= lower:
+        raise MstError(f"keys out of order: {shown(entries[0].key)} after {shown(lower)}", node=cid)
+    elif upper is not None and entries[-1].key >= upper:
+        raise MstError(f"keys out of order: {shown(upper)} after {shown(entries[-1].key)}", node=cid)
+    for key, _, right in entries:
+        # the first byte tells almost always, and saves a call for each key
+        if ZERO_PAIRS[sha256(key).digest()[0]] != height and key_height(key) != height:
+            raise MstError(f"the key {shown(key)} stands at height {height}, where it does not belong", node=cid)
+        if right is not None and height == 0:
+            raise MstError("a node hangs below height 0", node=right)
+    if left is not None and height == 0:
+        raise MstError("a node hangs below height 0", node=left)
+    return node, height

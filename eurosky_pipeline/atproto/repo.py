@@ -1,41 +1,25 @@
-"""A repository in a CAR file: open it, walk its records, verify it whole.
-
-Two passes, neither of which holds the file in memory. `open_repo` streams it once, hashes every block and keeps an
-index of where each one stands; after that records are read by their place. Memory follows the number of blocks
-(about 200 bytes each), never their size.
-"""
+"""A repository in a CAR file: open it, walk its tree, read its records."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from eurosky_pipeline.atproto import dag_cbor, mst
-from eurosky_pipeline.atproto.car import CarError, CarReader
-from eurosky_pipeline.atproto.cid import CODEC_DAG_CBOR, Cid
+from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
+from eurosky_pipeline.atproto.indexed_car import BlockMissingError, IndexedCar, OnError, RepoError
 from eurosky_pipeline.atproto.syntax import is_repo_path
 from eurosky_pipeline.errors import IntegrityError
 
+__all__ = ["BlockMissingError", "Record", "RepoError", "RepoFile", "open_repo"]
+
 _T = TypeVar("_T")
-_LENGTH_BITS = 24
-_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
-_READ_BUFFER_BYTES = 1024 * 1024
-_CLOSED = -1
 
 
-class RepoError(IntegrityError):
-    """The blocks are sound, but they do not make a whole repository."""
-
-    default_code = "repo"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record. `key` is `collection/rkey`; `value` is the decoded map."""
 
     key: str
@@ -56,16 +40,17 @@ class RepoFile:
         block_count: distinct blocks; duplicate_count: further copies of them; size_bytes: of the file.
     """
 
-    def __init__(
-        self, descriptor: int, root: Cid, index: dict[bytes, int], *, duplicate_count: int, size_bytes: int
-    ) -> None:
-        self._descriptor = descriptor
-        self._index = index
-        self.root = root
-        self.block_count = len(index)
-        self.duplicate_count = duplicate_count
-        self.size_bytes = size_bytes
-        self.commit: Commit = self._located(root, parse_commit)
+    def __init__(self, car: IndexedCar) -> None:
+        if car.root not in car:
+            raise BlockMissingError(f"the commit is missing from the file: {car.root}", cid=car.root, offset=0)
+        self._car = car
+        self._is_walked = False
+        self.root = car.root
+        self.block_count = len(car)
+        self.duplicate_count = car.duplicate_count
+        self.size_bytes = car.size_bytes
+        self.commit: Commit = self._parsed(car.root, parse_commit)
+        car.reach(car.root)
 
     def __enter__(self) -> RepoFile:
         return self
@@ -77,99 +62,131 @@ class RepoFile:
 
     def close(self) -> None:
         """May be called more than once."""
-        descriptor, self._descriptor = self._descriptor, _CLOSED
-        if descriptor != _CLOSED:
-            os.close(descriptor)
+        self._car.close()
 
-    def keys(self) -> Iterator[tuple[str, Cid]]:
-        """Every (key, record CID), in key order, without reading the records. Raises MstError, RepoError."""
-        return self._keys(self.block)
+    def keys(self, on_error: OnError | None = None) -> Iterator[tuple[str, Cid]]:
+        """Every (key, record CID), in key order, without reading the records.
+
+        Args:
+            on_error: is told of each node and each record that is missing or wrong, which is then left out; without
+                it, the first one is raised.
+
+        Raises: MstError, RepoError.
+        """
+        reach = self._car.reach
+        try:
+            for raw_key, cid in mst.walk(self.commit.data, self._node, on_error=self._placing(on_error)):
+                key = raw_key.decode("ascii")
+                if reach(cid) and is_repo_path(key):
+                    yield key, cid
+                elif on_error is None:
+                    raise self._placed(self._unusable(key, cid))
+                else:
+                    on_error(self._unusable(key, cid))
+        except (mst.MstError, BlockMissingError) as error:
+            raise self._placed(error) from None
+        self._is_walked = True
 
     def records(self) -> Iterator[Record]:
         """Every record, in key order, decoded.
 
         Raises:
-            MstError, RepoError, CborError: the tree is not canonical, a block is missing, or a record is malformed.
+            MstError, RepoError: the tree is not canonical, a block is missing, or a record is malformed.
         """
         for key, cid in self.keys():
-            value = self._located(cid, dag_cbor.decode)
-            if not isinstance(value, dict):
-                raise RepoError(f"the record {key} is not a map", offset=self._place(cid)[0])
-            yield Record(key, cid, value)
+            yield Record(key, cid, self.value(key, cid))
+
+    def value(self, key: str, cid: bytes) -> dict[str, Any]:
+        """The decoded record with this CID; `key` is for messages. Raises RepoError, with the block's place."""
+        value = self._parsed(cid, dag_cbor.decode)
+        if type(value) is not dict:
+            raise RepoError(f"the record {key} is not a map", offset=self._car.offset(cid))
+        return value
+
+    def check_record(self, key: str, cid: bytes) -> None:
+        """`value` without the value; almost free if the file was opened `with_records`. Raises RepoError."""
+        if not self._car.is_sound_record(cid):
+            self.value(key, cid)
 
     def block(self, cid: bytes) -> bytes:
-        """A block's data. Raises RepoError if the file does not hold it."""
-        offset, length = self._place(cid)
-        return os.pread(self._descriptor, length, offset)
+        """A block's data. Raises RepoError if the file does not hold it, or has been cut since it was opened."""
+        return self._car.block(cid)
 
     def orphan_count(self) -> int:
-        """Distinct blocks that the commit does not lead to. Walks the tree. Raises as `keys`."""
-        reached: set[bytes] = {self.root}
+        """Distinct blocks that the commit does not lead to. Walks the tree if nobody has yet. Raises as `keys`."""
+        if not self._is_walked:
+            for _ in self.keys():
+                pass
+        return self.block_count - self._car.reached_count
 
-        def load(cid: bytes) -> bytes:
-            reached.add(cid)
-            return self.block(cid)
+    def links_to(self, cids: Iterable[bytes]) -> dict[bytes, int]:
+        """Where blocks that the tree leads to are linked from: the offset of the commit or of a node, by CID.
 
-        reached.update(cid for _, cid in self._keys(load))
-        return self.block_count - len(reached)
+        For messages about what is missing; goes through the whole tree, faulty parts of it left out.
+        """
+        wanted, found = set(cids), dict[bytes, int]()
+        if self.commit.data in wanted:
+            found[self.commit.data] = self._car.offset(self.root)
+        pending, seen = [self.commit.data], set[bytes]()
+        while pending and len(found) < len(wanted):
+            cid = pending.pop()
+            if cid in seen or cid not in self._car:
+                continue
+            seen.add(cid)
+            try:
+                left, entries = mst.parse_node(self._car.block(cid))
+            except IntegrityError:
+                continue
+            subtrees = [link for link in (left, *(entry.right for entry in entries)) if link is not None]
+            for link in wanted.intersection([*subtrees, *(entry.value for entry in entries)]):
+                found.setdefault(link, self._car.offset(cid))
+            pending += subtrees
+        return found
 
-    def _keys(self, load: mst.LoadBlock) -> Iterator[tuple[str, Cid]]:
+    def _node(self, cid: bytes) -> bytes:
+        self._car.reach(cid)
+        return self._car.block(cid)
+
+    def _parsed(self, cid: bytes, parse: Callable[[bytes], _T]) -> _T:
+        data = self._car.block(cid)
         try:
-            for raw_key, cid in mst.walk(self.commit.data, load):
-                key = raw_key.decode("ascii")
-                if not is_repo_path(key):
-                    raise RepoError(f"not a collection and record key: {key[:120]!r}")
-                if cid not in self._index:
-                    raise RepoError(f"the record {key} is missing from the file")
-                yield key, cid
-        except mst.MstError as error:
-            raise mst.MstError(
-                error.message, code=error.code, offset=self._place(error.node)[0], node=error.node
+            return parse(data)
+        except IntegrityError as error:
+            raise RepoError(
+                f"the block {Cid(cid)} is {error.detail}", code=error.code, offset=self._car.offset(cid)
             ) from None
 
-    def _place(self, cid: bytes) -> tuple[int, int]:
-        try:
-            packed = self._index[cid]
-        except KeyError:
-            raise RepoError(f"the block {Cid(cid)} is missing from the file") from None
-        return packed >> _LENGTH_BITS, packed & _LENGTH_MASK
+    def _unusable(self, key: str, cid: Cid) -> RepoError:
+        """Why a key of the tree is no record."""
+        if cid not in self._car:
+            return BlockMissingError(f"the record {key} is missing from the file: {cid}", cid=cid)
+        return RepoError(f"not a collection and record key: {key[:120]!r}")
 
-    def _located(self, cid: bytes, parse: Callable[[bytes], _T]) -> _T:
-        """Parse a block; an error is told with its place in the file."""
-        offset, _ = self._place(cid)
-        try:
-            return parse(self.block(cid))
-        except IntegrityError as error:
-            raise RepoError(f"the block {Cid(cid)} is {error.message}", code=error.code, offset=offset) from None
+    def _placing(self, on_error: OnError | None) -> OnError | None:
+        if on_error is None:
+            return None
+        # what is missing is placed by whoever collects it: finding one place costs as much as finding them all
+        return lambda error: on_error(error if isinstance(error, BlockMissingError) else self._placed(error))
+
+    def _placed(self, error: IntegrityError) -> IntegrityError:
+        """An error of the tree, told with its place in the file."""
+        if isinstance(error, mst.MstError) and error.node in self._car:
+            return mst.MstError(error.detail, code=error.code, offset=self._car.offset(error.node), node=error.node)
+        if isinstance(error, BlockMissingError):
+            return BlockMissingError(error.detail, cid=error.cid, offset=self.links_to([error.cid]).get(error.cid))
+        return error
 
 
-def open_repo(path: Path) -> RepoFile:
-    """Stream the file once, check every block against its CID, and index it.
+def open_repo(path: Path, *, with_records: bool = False, on_error: OnError | None = None) -> RepoFile:
+    """Stream the file once and check every block against its CID; the arguments are those of `IndexedCar`.
 
     Raises:
         CarError, VarintError: the file is not a whole CAR with one root.
         RepoError: the root is missing, or is no commit.
     """
-    index: dict[bytes, int] = {}
-    block_count = 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    car = IndexedCar(path, with_records=with_records, on_error=on_error)
     try:
-        with os.fdopen(descriptor, "rb", buffering=_READ_BUFFER_BYTES, closefd=False) as stream:
-            reader = CarReader(stream)
-            if len(reader.roots) != 1:
-                raise CarError(f"a repository has one root, and this file {len(reader.roots)}", offset=0)
-            if reader.roots[0].codec != CODEC_DAG_CBOR:
-                raise CarError("the root is not a link to DAG-CBOR, as a commit is", offset=0)
-            for block in reader:
-                block_count += 1
-                index.setdefault(block.cid, block.offset << _LENGTH_BITS | len(block.data))
-        return RepoFile(
-            descriptor,
-            reader.roots[0],
-            index,
-            duplicate_count=block_count - len(index),
-            size_bytes=os.fstat(descriptor).st_size,
-        )
+        return RepoFile(car)
     except BaseException:
-        os.close(descriptor)
+        car.close()
         raise

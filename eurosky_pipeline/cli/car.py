@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_pairs
+from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, tell
+
+if TYPE_CHECKING:
+    from eurosky_pipeline.atproto.keys import PublicKey
+    from eurosky_pipeline.atproto.verify import Verification
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
 def car() -> None:
-    """Look into a repository's CAR file, offline."""
+    """Look into a repository's CAR file, and verify it, offline."""
 
 
 @car.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=_FILE)
 @json_option
 def inspect(file: Path, *, is_json: bool) -> None:
     """What FILE holds: whose repository, its revision, its records and its blob references.
@@ -49,3 +58,58 @@ def inspect(file: Path, *, is_json: bool) -> None:
     rows += [(f"blobs, {name}", value) for name, value in result["blobs"].items()]  # type: ignore[attr-defined]
     rows += list(found.records_by_collection.items())
     print_pairs(str(file), rows)
+
+
+@car.command()
+@click.argument("file", type=_FILE)
+@click.option("--key", metavar="did:key:…", help="Check the commit's signature too: it must be by this key.")
+@json_option
+def verify(file: Path, key: str | None, *, is_json: bool) -> None:
+    """Whether FILE is a whole and canonical repository; exit code 0 only if it is.
+
+    Every block is hashed, the commit and the tree are checked for their one right form, and every record is decoded
+    strictly. What is wrong is named with its place; a fault does not hide the ones behind it. Orphan and duplicate
+    blocks are counted, and are no fault.
+    """
+    from eurosky_pipeline.atproto.verify import verify_car
+
+    found = verify_car(file, key=_public_key(key))
+    if is_json:
+        print_json({"ok": found.is_whole, **asdict(found)})
+    else:
+        _tell_verification(file, found)
+    sys.exit(0 if found.is_whole else 1)
+
+
+def _public_key(key: str | None) -> PublicKey | None:
+    """OpenSSL is imported only where it is needed, and a wrong key is told before a large file is read."""
+    if key is None:
+        return None
+    from eurosky_pipeline.atproto.keys import PublicKeyError, parse_did_key
+
+    try:
+        return parse_did_key(key)
+    except PublicKeyError as error:
+        raise click.BadParameter(error.with_hint(), param_hint="--key") from None
+
+
+def _tell_verification(file: Path, found: Verification) -> None:
+    """The verdict in one line on stdout, and on stderr what it is made of, where that is more than one thing."""
+    if found.is_whole:
+        click.echo(
+            f"{file}: whole and canonical: {found.records} records in {found.blocks} blocks "
+            f"({found.orphan_blocks} orphan, {found.duplicate_blocks} duplicate)"
+        )
+        return
+    lines = [
+        f"{problem.kind}: {problem.detail}" + ("" if problem.offset is None else f" (at byte {problem.offset})")
+        for problem in found.problems
+    ]
+    if found.problem_count == 1:
+        click.echo(f"{file}: not a whole repository: {lines[0]}")
+        return
+    click.echo(f"{file}: not a whole repository: {found.problem_count} problems, {found.records} sound records")
+    for line in lines:
+        tell(f"  {line}")
+    if found.problem_count > len(lines):
+        tell(f"  … and {found.problem_count - len(lines)} more")

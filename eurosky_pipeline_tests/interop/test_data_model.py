@@ -49,6 +49,11 @@ def from_json(value: Any) -> Any:
     return value
 
 
+def test_every_file_about_the_data_model_is_used(fixtures):
+    files = {path.stem for path in (fixtures / "atproto-interop-tests" / "data-model").iterdir()}
+    assert files == {"data-model-fixtures", "data-model-valid", "data-model-invalid"}
+
+
 def test_values_have_their_known_encoding_and_cid(fixtures):
     found = vectors(fixtures, "data-model-fixtures")
     assert len(found) == 3

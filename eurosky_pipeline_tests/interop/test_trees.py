@@ -22,6 +22,16 @@ def build_tree(keys, leaf: Cid = LEAF) -> tuple[Cid, dict[Cid, bytes]]:
     return build(((key.encode(), leaf) for key in keys), nodes.__setitem__), nodes
 
 
+def test_every_file_about_trees_is_used(fixtures):
+    folder = fixtures / "atproto-interop-tests"
+    assert {path.name for path in (folder / "mst").iterdir()} == {
+        "common_prefix.json",
+        "example_keys.txt",
+        "key_heights.json",
+    }
+    assert [path.name for path in (folder / "firehose").iterdir()] == ["commit-proof-fixtures.json"]
+
+
 def test_keys_have_their_known_heights(fixtures):
     found = vectors(fixtures, "mst/key_heights.json")
     assert len(found) == 9
@@ -65,7 +75,7 @@ def test_each_small_tree_is_walked_and_built_again_block_for_block(fixtures):
         with file.open("rb") as stream:
             reader = CarReader(stream)
             (root,) = reader.roots
-            blocks = {block.cid: block.data for block in reader}
+            blocks = {cid: data for cid, data, _ in reader}
         entries = list(walk(root, blocks.__getitem__))
         assert all(one[0] < other[0] for one, other in pairwise(entries))
         nodes: dict[bytes, bytes] = {}

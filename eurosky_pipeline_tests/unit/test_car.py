@@ -6,8 +6,8 @@ import io
 import pytest
 
 from eurosky_pipeline.atproto import dag_cbor
-from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, MAX_HEADER_BYTES, Block, CarError, CarReader
-from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_RAW, Cid, cid_of
+from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, MAX_HEADER_BYTES, Block, BlockHashError, CarError, CarReader
+from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR, CODEC_RAW, cid_of
 from eurosky_pipeline.atproto.varint import VarintError, encode_varint
 from eurosky_pipeline.errors import IntegrityError
 from eurosky_pipeline_tests.builders import make_block, make_car, make_posts, make_repo, make_repo_car
@@ -44,28 +44,61 @@ def test_what_is_written_is_read_in_its_order():
     blocks = [*BLOCKS, BLOCKS[0], (cid_of(b"raw", CODEC_RAW), b"raw"), (cid_of(b"", CODEC_RAW), b"")]
     reader = CarReader(io.BytesIO(make_car(ROOT, blocks)))
     assert reader.roots == (ROOT,)
-    assert [(block.cid, block.data) for block in reader] == blocks
+    assert [(cid, data) for cid, data, _ in reader] == blocks
 
 
 def test_a_block_says_where_its_data_stands():
     data = make_repo_car(make_posts(5))
-    for block in read(data):
-        assert data[block.offset : block.offset + len(block.data)] == block.data
-        assert data[block.offset - CID_BYTES : block.offset] == block.cid
+    for cid, block, offset in read(data):
+        assert data[offset : offset + len(block)] == block
+        assert data[offset - CID_BYTES : offset] == cid
 
 
 def test_blocks_come_one_by_one_before_the_rest_is_looked_at():
     blocks = iter(CarReader(io.BytesIO(make_car(ROOT, BLOCKS)[:-1])))
-    assert next(blocks).data == ROOT_DATA
+    assert next(blocks)[1] == ROOT_DATA
     with pytest.raises(CarError):
         next(blocks)
 
 
-def test_no_read_is_larger_than_the_block_it_is_for():
-    large = make_block({"text": "x" * 50_000})
+def test_a_read_is_as_large_as_the_block_that_needs_it_and_no_larger():
+    large = make_block({"text": "x" * 3_000_000})
     stream = WatchedStream(make_car(ROOT, [*BLOCKS, large] * 3))
     assert len(list(CarReader(stream))) == 9
-    assert stream.largest_read == CID_BYTES + len(large[1])
+    assert 100_000 < stream.largest_read <= CID_BYTES + len(large[1])
+
+
+class DribblingStream(io.BytesIO):
+    """Gives less than it is asked for, as a socket or a pipe does."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(7 if size is None or size < 0 else min(7, size))
+
+
+def test_a_stream_that_gives_less_than_it_is_asked_for_has_not_ended():
+    data = make_repo_car(make_posts(20))
+    assert list(CarReader(DribblingStream(data))) == read(data)
+
+
+@pytest.mark.parametrize("size", [91, 92, 93, 16_346, 16_347, 16_348, 65_536, 3_000_000])
+def test_a_length_of_any_width_is_read(size):
+    """Around 128 and 16,384 bytes with the CID, where the length takes one byte more."""
+    blocks = [*BLOCKS, (cid_of(b"x" * size, CODEC_RAW), b"x" * size), *BLOCKS]
+    assert [(cid, data) for cid, data, _ in read(make_car(ROOT, blocks))] == blocks
+
+
+def test_reading_can_go_on_behind_a_block_that_does_not_hash_to_its_cid():
+    reader = CarReader(io.BytesIO(make_car(ROOT, [BLOCKS[0], (OTHER, b"something else"), *BLOCKS])))
+    with pytest.raises(BlockHashError):
+        list(reader)
+    assert [cid for cid, _, _ in reader] == [ROOT, OTHER]
+
+
+def test_an_iteration_that_was_left_is_gone_on_with_where_it_stood():
+    reader = CarReader(io.BytesIO(make_car(ROOT, [*BLOCKS, *BLOCKS])))
+    first = next(iter(reader))
+    offsets = [offset for _, _, offset in [first, *reader]]
+    assert offsets == [offset for _, _, offset in read(make_car(ROOT, [*BLOCKS, *BLOCKS]))]
 
 
 @pytest.mark.parametrize(
@@ -113,12 +146,19 @@ def test_a_block_of_an_absurd_length_is_refused_unread(length):
     with pytest.raises(CarError, match="block claims") as caught:
         list(CarReader(stream))
     assert caught.value.offset == len(whole + encode_varint(length))
-    assert stream.largest_read < 200
+    assert stream.largest_read < 100_000
+
+
+def test_a_block_shorter_than_its_own_cid_is_refused_although_the_bytes_behind_it_make_one_up():
+    empty = cid_of(b"", CODEC_DAG_CBOR)
+    for length in (0, 5, CID_BYTES - 1):
+        with pytest.raises(CarError, match="block claims"):
+            read(make_car(ROOT, BLOCKS) + encode_varint(length) + empty + section(*BLOCKS[0]))
 
 
 def test_a_block_of_the_greatest_length_is_read():
     block = (cid_of(b"x" * MAX_BLOCK_BYTES, CODEC_RAW), b"x" * MAX_BLOCK_BYTES)
-    assert read(make_car(ROOT, [block]))[0].data == block[1]
+    assert read(make_car(ROOT, [block]))[0][1] == block[1]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +182,7 @@ def test_a_block_that_does_not_hash_to_its_cid_is_refused_by_name_and_place():
     with pytest.raises(CarError, match=str(OTHER)) as caught:
         read(start + section(OTHER, b"something else"))
     assert caught.value.offset == len(start) + 1
-    assert caught.value.code == "car"
+    assert caught.value.code == "block_hash"
 
 
 def test_what_follows_the_last_block_must_be_a_block():
@@ -164,7 +204,7 @@ def test_every_truncation_is_an_error_unless_it_leaves_whole_blocks():
     ends = {len(make_car(repo.root, repo.blocks[:count])): count for count in range(len(repo.blocks) + 1)}
     for length in range(len(data) + 1):
         if length in ends:
-            assert [Cid(block.cid) for block in read(data[:length])] == [cid for cid, _ in repo.blocks[: ends[length]]]
+            assert [cid for cid, _, _ in read(data[:length])] == [cid for cid, _ in repo.blocks[: ends[length]]]
             continue
         with pytest.raises(IntegrityError) as caught:
             read(data[:length])

@@ -1,5 +1,7 @@
 """The commit: two versions, and no field missing or of another kind."""
 
+from dataclasses import replace
+
 import pytest
 
 from eurosky_pipeline.atproto import dag_cbor
@@ -24,7 +26,8 @@ def test_a_commit_of_version_3_is_read():
 def test_a_commit_of_version_2_has_no_rev_and_may_lack_prev():
     assert parse_commit(dag_cbor.encode(V2)) == Commit(DID, 2, TREE, "", PREV, SIG)
     without = {key: value for key, value in V2.items() if key != "prev"}
-    assert parse_commit(dag_cbor.encode(without)).prev is None
+    assert parse_commit(dag_cbor.encode(without)) == Commit(DID, 2, TREE, "", None, SIG, has_prev=False)
+    assert parse_commit(dag_cbor.encode(V2 | {"prev": None})) == Commit(DID, 2, TREE, "", None, SIG)
 
 
 def test_a_commit_of_version_2_keeps_a_rev_that_it_has():
@@ -62,6 +65,7 @@ def test_a_commit_may_be_of_any_did_method(did):
         ("prev", MISSING, "prev"),
         ("prev", "", "prev"),
         ("prev", bytes(PREV), "prev"),
+        ("prev", cid_of(b"", CODEC_RAW), "prev"),
         ("sig", MISSING, "signature"),
         ("sig", None, "signature"),
         ("sig", "text", "signature"),
@@ -76,10 +80,35 @@ def test_a_version_3_commit_with_a_bad_field_is_refused_and_the_field_named(fiel
         parse_commit(dag_cbor.encode(fields))
 
 
-@pytest.mark.parametrize(("field", "value"), [("rev", ""), ("rev", "not a tid"), ("data", None), ("prev", 1)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rev", None),
+        ("rev", ""),
+        ("rev", "not a tid"),
+        ("data", None),
+        ("prev", 1),
+        ("prev", cid_of(b"", CODEC_RAW)),
+        ("sig", None),
+    ],
+)
 def test_a_version_2_commit_with_a_bad_field_is_refused(field, value):
     with pytest.raises(CommitError):
         parse_commit(dag_cbor.encode(V2 | {field: value}))
+
+
+@pytest.mark.parametrize("fields", [V2, V3], ids=["version 2", "version 3"])
+@pytest.mark.parametrize("field", ["", "Did", "blobs", "root", "\N{ZERO WIDTH SPACE}sig", "x" * 100_000])
+def test_a_commit_with_a_field_that_no_version_knows_is_refused(fields, field):
+    with pytest.raises(CommitError, match="no version knows") as caught:
+        parse_commit(dag_cbor.encode(fields | {field: None}))
+    assert len(caught.value.message) < 200
+    assert "\N{ZERO WIDTH SPACE}" not in caught.value.message
+
+
+@pytest.mark.parametrize("sig", [b"", bytes(63), bytes(65), b"\x30" * 71])
+def test_how_long_a_signature_is_does_not_belong_to_the_structure(sig):
+    assert parse_commit(dag_cbor.encode(V3 | {"sig": sig})).sig == sig
 
 
 @pytest.mark.parametrize("value", [None, [], "commit", 3, TREE])
@@ -97,6 +126,11 @@ def test_what_is_written_is_read_the_same():
     commit = Commit(DID, 3, TREE, REV, PREV, SIG)
     assert parse_commit(encode_commit(commit)) == commit
     assert encode_commit(parse_commit(dag_cbor.encode(V3))) == dag_cbor.encode(V3)
+
+
+def test_a_commit_taken_over_from_version_2_is_written_with_the_fields_that_version_3_demands():
+    old = parse_commit(dag_cbor.encode({key: value for key, value in V2.items() if key != "prev"}))
+    assert encode_commit(replace(old, version=3, rev=REV)) == dag_cbor.encode(V3)
 
 
 def test_a_commit_of_version_2_is_not_written():

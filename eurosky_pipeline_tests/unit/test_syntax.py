@@ -6,6 +6,8 @@ from eurosky_pipeline.atproto.syntax import (
     MAX_DID_LENGTH,
     MAX_HANDLE_LENGTH,
     MAX_NSID_LENGTH,
+    is_account_did,
+    is_at_identifier,
     is_did,
     is_handle,
     is_nsid,
@@ -13,12 +15,16 @@ from eurosky_pipeline.atproto.syntax import (
     is_repo_path,
     is_tid,
     next_tid,
+    normalize_handle,
     tid_of,
 )
 from eurosky_pipeline_tests.builders import DID
 
 GOOD = [
     (is_did, DID),
+    (is_account_did, DID),
+    (is_at_identifier, DID),
+    (is_at_identifier, "alice.test"),
     (is_handle, "alice.test"),
     (is_nsid, "app.bsky.feed.post"),
     (is_record_key, "self"),
@@ -52,14 +58,47 @@ def test_letters_and_digits_of_other_scripts_are_no_letters_and_digits(check, te
         "did:plc",
     ],
 )
-def test_a_plc_did_has_24_characters_of_base32(did):
-    assert not is_did(did)
+def test_an_accounts_plc_did_has_24_characters_of_base32(did):
+    assert not is_account_did(did)
+
+
+@pytest.mark.parametrize("did", ["did:plc:asdf123", "did:plc:" + "A" * 24, "did:plc:a:b"])
+def test_a_did_of_a_strangers_record_is_looked_at_as_syntax_alone(did):
+    assert is_did(did)
+    assert is_at_identifier(did)
+    assert not is_account_did(did)
+
+
+@pytest.mark.parametrize("did", [DID, "did:web:example.com", "did:web:localhost%3A1234", "did:example:x", "did:plcx:a"])
+def test_an_account_may_have_a_did_of_any_method(did):
+    assert is_did(did)
+    assert is_account_did(did)
+
+
+@pytest.mark.parametrize("text", ["did.test", "did-x.example"])
+def test_a_handle_may_begin_like_a_did(text):
+    assert is_at_identifier(text)
+    assert not is_did(text)
+
+
+@pytest.mark.parametrize(
+    ("handle", "normalized"), [("alice.test", "alice.test"), ("XX.LCS.MIT.EDU", "xx.lcs.mit.edu"), ("A.Co", "a.co")]
+)
+def test_a_handle_is_compared_in_lower_case(handle, normalized):
+    assert normalize_handle(handle) == normalized
+
+
+@pytest.mark.parametrize("text", ["", "alice", "alice.test.", DID, "\u212aelvin.test"])
+def test_what_is_no_handle_has_no_normal_form(text):
+    with pytest.raises(ValueError, match="not a handle"):
+        normalize_handle(text)
 
 
 @pytest.mark.parametrize(
     ("check", "fill", "limit"),
     [
         (is_did, lambda n: "did:web:" + "a" * (n - 8), MAX_DID_LENGTH),
+        (is_account_did, lambda n: "did:web:" + "a" * (n - 8), MAX_DID_LENGTH),
         (is_handle, lambda n: "a." * ((n - 3) // 2) + "a" * (1 + (n - 3) % 2) + ".b", MAX_HANDLE_LENGTH),
         (is_nsid, lambda n: "a." * ((n - 3) // 2) + "a" * (1 + (n - 3) % 2) + ".b", MAX_NSID_LENGTH),
         (is_record_key, lambda n: "a" * n, 512),
@@ -72,10 +111,14 @@ def test_the_greatest_length_is_allowed_and_one_more_is_not(check, fill, limit):
 
 
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize(("check", "_text"), GOOD)
-def test_no_text_takes_long_to_refuse(check, _text):
-    for piece in ("a", "a-", "a.", "did:", "-", "a" * 63 + ".", "%"):
-        assert not check(piece * 200_000 + "!")
+@pytest.mark.parametrize("check", dict.fromkeys(check for check, _ in GOOD))
+@pytest.mark.parametrize("piece", ["a", "a-", "a.", "did:", "-", "a" * 63 + ".", "%", "2", "a/"])
+def test_no_text_takes_long_to_refuse(check, piece):
+    for start in ("", "did:web:", "did:plc:", "a.b.", "a.b.c/"):
+        hostile = start + piece * 200_000
+        assert not check(hostile)
+        for length in (253, 317, 512, 2048):  # the longest that some check looks into
+            assert not any(check(hostile[: length - 1] + "!") for _ in range(20))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Is this CAR file a whole and canonical repository? If not, everything that is wrong with it, by name and place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from eurosky_pipeline.atproto.commit import verify_signature
+from eurosky_pipeline.atproto.repo import BlockMissingError, RepoFile, open_repo
+from eurosky_pipeline.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from eurosky_pipeline.atproto.keys import PublicKey
+
+MAX_PROBLEMS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault.
+
+    Attributes:
+        kind: the stable code of the error, such as `block_hash` or `block_missing`.
+        offset: where in the file it stands, in bytes; of what is missing, where it is linked from. None if the fault
+            has no place.
+        detail: what is wrong, for people.
+    """
+
+    kind: str
+    offset: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        blocks: distinct blocks that hash to their CIDs; `orphan_blocks` of them the commit does not lead to, and
+            `duplicate_blocks` are further copies. Neither is a problem.
+        records: records that the tree leads to and that decode strictly.
+        problems: the first `MAX_PROBLEMS` of `problem_count`.
+    """
+
+    blocks: int
+    orphan_blocks: int
+    duplicate_blocks: int
+    records: int
+    problems: tuple[Problem, ...]
+    problem_count: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.problem_count == 0
+
+
+class _Problems:
+    """Collects faults; the number of those that it keeps is bounded, as a hostile file has millions."""
+
+    def __init__(self) -> None:
+        self.errors: list[IntegrityError] = []
+        self.count = 0
+
+    def add(self, error: IntegrityError) -> None:
+        self.count += 1
+        if len(self.errors) < MAX_PROBLEMS:
+            self.errors.append(error)
+
+    def told(self, links: dict[bytes, int]) -> tuple[Problem, ...]:
+        """The kept ones; `links` are the places from where missing blocks are linked."""
+        return tuple(
+            Problem(
+                error.code,
+                links.get(error.cid, error.offset) if isinstance(error, BlockMissingError) else error.offset,
+                error.detail,
+            )
+            for error in self.errors
+        )
+
+
+def verify_car(path: Path, *, key: PublicKey | None = None) -> Verification:
+    """Check every block's hash, the commit, the shape of the tree, and every record's encoding.
+
+    Goes on behind a fault wherever that is possible, so that one reading names them all.
+
+    Args:
+        key: the commit must be signed by it; without one, the signature is not looked at.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    problems = _Problems()
+    try:
+        with open_repo(path, with_records=True, on_error=problems.add) as repo:
+            records = _count_sound_records(repo, problems)
+            if key is not None:
+                try:
+                    verify_signature(repo.commit, key)
+                except IntegrityError as error:
+                    problems.add(error)
+            missing = [error.cid for error in problems.errors if isinstance(error, BlockMissingError)]
+            return Verification(
+                blocks=repo.block_count,
+                orphan_blocks=repo.orphan_count(),
+                duplicate_blocks=repo.duplicate_count,
+                records=records,
+                problems=problems.told(repo.links_to(missing) if missing else {}),
+                problem_count=problems.count,
+            )
+    except IntegrityError as error:  # no header, or no commit: there is nothing to walk
+        problems.add(error)
+        return Verification(0, 0, 0, 0, problems.told({}), problems.count)
+
+
+def _count_sound_records(repo: RepoFile, problems: _Problems) -> int:
+    count = 0
+    for key, cid in repo.keys(on_error=problems.add):
+        try:
+            repo.check_record(key, cid)
+        except IntegrityError as error:
+            problems.add(error)
+        else:
+            count += 1
+    return count
