@@ -17,6 +17,7 @@ from eurosky_pipeline.errors import EuroskyError
 _COMMANDS = {
     "car": ("eurosky_pipeline.cli.car", "Look into a repository's CAR file, offline."),
     "demo": ("eurosky_pipeline.cli.demo", "Move a seeded account between two real servers, and verify it."),
+    "identity": ("eurosky_pipeline.cli.identity", "Who an account is: handle, DID, server and key."),
     "migrate": ("eurosky_pipeline.cli.migrate", "Run migrations now, in the foreground."),
     "migrations": ("eurosky_pipeline.cli.migrations", "Register migrations and look at them."),
     "sandbox": ("eurosky_pipeline.cli.sandbox", "A PLC directory and two real PDSes on this machine."),

@@ -34,7 +34,7 @@ def migrations() -> None:
 @click.option(
     "--source-password-env", metavar="VAR", help="The same for the source; needed if it is deactivated there."
 )
-@click.option("--handle", help="The account's handle, for people.")
+@click.option("--handle", help="The account's handle; a migration of another account's stops at once.")
 @click.option("--convert-legacy-blobs/--no-convert-legacy-blobs", default=None, help="Overrides CONVERT_LEGACY_BLOBS.")
 @click.option(
     "--allow-active-destination",
@@ -74,7 +74,7 @@ def add(
         did=did,
         source_pds=policy.normalize(source_pds),
         destination_pds=policy.normalize(destination_pds),
-        handle=handle,
+        handle=handle and handle.removeprefix("@").lower(),
         convert_legacy_blobs=convert_legacy_blobs,
         is_active_destination_allowed=allow_active_destination,
     )

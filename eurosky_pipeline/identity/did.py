@@ -1,22 +1,29 @@
 """DID resolution for the two methods that the AT Protocol blesses: `did:plc` by a directory, `did:web` by the domain.
 
-Specs: https://web.plc.directory/spec/v0.1/did-plc and https://atproto.com/specs/did
+Specs: https://web.plc.directory/spec/v0.1/did-plc, https://atproto.com/specs/did and
+https://w3c-ccg.github.io/did-method-web/
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeGuard
+import json
+import re
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
+from eurosky_pipeline.atproto.syntax import is_account_did, is_handle
 from eurosky_pipeline.errors import FatalError
-from eurosky_pipeline.xrpc.client import Json, fetch_json
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_answer
-from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.identity.directory import Directory
+from eurosky_pipeline.identity.document import DidDocument, read_document
+from eurosky_pipeline.identity.fetch import fetch
+from eurosky_pipeline.identity.reserved import reserved_domain
+from eurosky_pipeline.xrpc.answers import error_for_answer
+from eurosky_pipeline.xrpc.errors import AnswerInvalid
 
-_MAX_TEXT = 300
+MAX_DOCUMENT_BYTES = 256 * 1024
+"""The directory accepts operations of a few kilobytes; a document that a person wrote may be chattier."""
+
+_LOCALHOST = re.compile(r"localhost(?:%3[Aa]([0-9]{1,5}))?", re.ASCII)
 
 
 class DidNotFoundError(FatalError):
@@ -25,66 +32,79 @@ class DidNotFoundError(FatalError):
     default_code = "did_not_found"
 
 
-@dataclass(frozen=True, slots=True)
-class DidDocument:
-    """What a migration reads in a DID document: the account's server and handle, where it names them."""
+class DidInvalidError(FatalError):
+    """No DID that the AT Protocol can resolve, whoever is asked."""
 
-    did: str
-    pds_url: str | None
-    handle: str | None
+    default_code = "did_invalid"
 
 
-def resolve_did(http: httpx.Client, did: str, *, plc_url: str, policy: HostPolicy) -> DidDocument:
-    """Fetch and read the document of a checked DID.
-
-    Args:
-        plc_url: base URL of the PLC directory, asked for `did:plc`.
+def resolve_did(directory: Directory, did: str) -> DidDocument:
+    """Fetch and read a DID's document. Redirects are not followed.
 
     Raises:
-        DidNotFoundError: unknown, tombstoned, or of a method that is not supported.
-        TransientError: the directory, or the domain, cannot be asked just now.
+        DidInvalidError: not a DID, of a method that is not supported, or a `did:web` that can have no document.
+        DidNotFoundError: unknown, or given up by its owner (a tombstone).
+        SettingsError: it is at a host that may not be asked.
+        TransientError: the PLC directory, or the domain, cannot be asked just now.
         AnswerInvalid: the answer is no document of this DID.
     """
-    method, _, rest = did.removeprefix("did:").partition(":")
-    if method == "plc":
-        base_url = policy.check_reachable(plc_url)
-        url = f"{base_url}/{did}"
-    elif method == "web" and ":" not in rest:
-        base_url = policy.check_reachable(f"https://{rest.replace('%3A', ':').replace('%3a', ':')}")
-        url = f"{base_url}/.well-known/did.json"
-    else:
+    base_url, path = _place(directory, did)
+    base_url = directory.policy.check_reachable(base_url)
+    host = urlsplit(base_url).netloc
+    answer = fetch(directory.http, f"{base_url}/{path}", what=did, max_bytes=MAX_DOCUMENT_BYTES)
+    body = _json_object(answer.body) or {}
+    # a tombstone is 410, and 404 like an unknown DID at older directories
+    if answer.status == 410 or (answer.status == 404 and str(body.get("message", "")).startswith("DID not available")):
         raise DidNotFoundError(
+            f"{host} says that the DID has been given up: {did}",
+            code="did_tombstoned",
+            hint="an account whose DID is given up cannot be moved any more",
+        )
+    if answer.status == 404:
+        raise DidNotFoundError(f"{host} knows no such DID: {did}", hint="check the DID")
+    if answer.status == 429 or answer.status >= 500:
+        raise error_for_answer(answer.status, body, host=host, nsid=did)
+    if answer.status != 200 or body.get("id") != did:
+        raise AnswerInvalid(f"{host} answered {answer.status} without a document of {did}")
+    return read_document(did, body)
+
+
+def _place(directory: Directory, did: str) -> tuple[str, str]:
+    """The base URL and the path of a DID's document."""
+    if not is_account_did(did):
+        raise DidInvalidError(f"{did[:100]!r} is not a DID", hint="it looks like did:plc:… or did:web:…")
+    _, method, rest = did.split(":", 2)
+    if method == "plc":
+        return directory.plc_url, did
+    if method != "web":
+        raise DidInvalidError(
             f"{did} is of a method that is not supported", code="did_unsupported", hint="did:plc and did:web are"
         )
-    host = urlsplit(base_url).netloc
-    status, document = fetch_json(http, url, host=host, what=did)
-    if status in (404, 410):
-        known = "knows no such DID" if status == 404 else "says that the DID has been given up"
-        raise DidNotFoundError(f"{host} {known}: {did}", hint="check the DID; `goat resolve HANDLE` shows an account's")
-    if status == 429 or status >= 500:
-        raise error_for_answer(status, document or {}, host=host, nsid=did)
-    if document is None or document.get("id") != did:
-        raise AnswerInvalid(f"{host} answered {status} without a document of {did}")
-    return DidDocument(did, _pds_url(document), _handle(document))
+    return _web_base_url(did, rest), ".well-known/did.json"
 
 
-def _pds_url(document: Json) -> str | None:
-    services = document.get("service")
-    for service in services if isinstance(services, list) else []:
-        if isinstance(service, dict) and str(service.get("id", "")).endswith("#atproto_pds"):
-            endpoint = service.get("serviceEndpoint")
-            return endpoint.rstrip("/") if _is_short_text(endpoint) else None
-    return None
+def _web_base_url(did: str, name: str) -> str:
+    """A whole domain in lower case, and nothing else; `localhost` may have a port, and speaks http, as it does to the
+    reference implementation: the host policy knows whether this is a test."""
+    if ":" in name:
+        raise DidInvalidError(
+            f"{did} names a path, and the AT Protocol knows no such accounts",
+            code="did_unsupported",
+            hint="only a whole domain can be an account's did:web",
+        )
+    local = _LOCALHOST.fullmatch(name)
+    if local:
+        return f"http://localhost:{local[1]}" if local[1] else "http://localhost"
+    reserved = reserved_domain(name) if is_handle(name) else None
+    if not is_handle(name) or name != name.lower() or reserved:
+        why = f"is below the reserved domain .{reserved}" if reserved else "names no domain in lower case"
+        raise DidInvalidError(f"{did} {why}", hint="a port, too, is for localhost only")
+    return f"https://{name}"
 
 
-def _handle(document: Json) -> str | None:
-    names = document.get("alsoKnownAs")
-    for name in names if isinstance(names, list) else []:
-        if _is_short_text(name) and name.startswith("at://"):
-            return name.removeprefix("at://")
-    return None
-
-
-def _is_short_text(value: object) -> TypeGuard[str]:
-    """A document is a stranger's text, and these pieces of it are going to stand in logs."""
-    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
+def _json_object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -5,12 +5,13 @@ from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
 from eurosky_pipeline.errors import FatalError, PermanentError, SettingsError, TransientError
-from eurosky_pipeline.identity.did import DidDocument, resolve_did
+from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.orchestration.steps import Step
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.vault import Side
-from eurosky_pipeline.sandbox.state import allowed_addresses, is_running, load_state
-from eurosky_pipeline.settings import DEFAULT_PLC_URL, Settings, load_settings
+from eurosky_pipeline.sandbox.directory import directory_for
+from eurosky_pipeline.sandbox.state import allowed_addresses
+from eurosky_pipeline.settings import Settings, load_settings
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import describe_server
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
@@ -27,8 +28,8 @@ class PdsResource(ConfigurableResource["PdsResource"]):
 
     def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         self._settings = load_settings()
-        self._http = new_http_client(self._settings.parallel_blobs)
         self._policy = HostPolicy(self._settings.is_private_hosts_allowed, allowed_addresses(self._settings.home))
+        self._http = new_http_client(self._settings.parallel_blobs, self._policy)
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         self._http.close()
@@ -54,9 +55,9 @@ class PdsResource(ConfigurableResource["PdsResource"]):
                 hint="give two servers",
             )
 
-    def did_document(self, migration: Migration) -> DidDocument:
-        """What the world is told about the account. Raises as `identity.did.resolve_did`."""
-        return resolve_did(self._http, migration.did, plc_url=self._plc_url(migration), policy=self._policy)
+    def directory(self, migration: Migration) -> Directory:
+        """Where the account is looked up. Raises SettingsError: it is the sandbox's, and the sandbox is down."""
+        return directory_for(self._settings, self._http, self._policy, migration.source_pds)
 
     def _client(self, step: Step, side: Side, url: str) -> XrpcClient:
         key = (step.token, side)
@@ -74,18 +75,3 @@ class PdsResource(ConfigurableResource["PdsResource"]):
             )
             self._clients[key] = client
         return self._clients[key]
-
-    def _plc_url(self, migration: Migration) -> str:
-        """The sandbox's accounts are known to the sandbox's directory only."""
-        if self._settings.plc_url:
-            return self._settings.plc_url
-        sandbox = load_state(self._settings.home)
-        if sandbox and migration.source_pds in {sandbox.source_pds, sandbox.destination_pds}:
-            if not is_running(sandbox):
-                raise SettingsError(
-                    f"{migration.source_pds} is the sandbox's, and the sandbox is not running",
-                    code="sandbox_down",
-                    hint="`eurosky sandbox up` starts it",
-                )
-            return sandbox.plc_url
-        return DEFAULT_PLC_URL

@@ -100,7 +100,11 @@ def _take_up(registry: Registry, token: str, *, is_first_step: bool) -> Migratio
             f"{token} is cancelled", code="cancelled", hint=f"`eurosky migrate {token}` takes it up again"
         )
     if not is_first_step and migration.state in STOPPED:
-        raise ConflictError(f"{token} has failed in another step of this run", code="failed_before")
+        raise ConflictError(
+            f"{token} has failed in another step of this run",
+            code="failed_before",
+            hint=f"`eurosky migrations show {token}` tells what went wrong there",
+        )
     return registry.resume(token)
 
 

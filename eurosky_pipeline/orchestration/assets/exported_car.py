@@ -7,7 +7,8 @@ from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, ass
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV
 from eurosky_pipeline.atproto.car import read_root
 from eurosky_pipeline.atproto.cid import Cid
-from eurosky_pipeline.errors import EuroskyError, TransientError
+from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.identity.account import AccountCheck, check_account
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
@@ -34,8 +35,8 @@ def exported_car(
     """
     with migration_step(context, registry, workspace) as step:
         step.files.clear_leftovers()
-        warning = _identity_warning(pds, step)
-        if warning:
+        account = _check_account(pds, step)
+        for warning in account.warnings:
             context.log.warning(f"[{step.token}] {warning}")
         pds.destination(step)  # a wrong password is better told now than after a long export
         pds.check_distinct(step)
@@ -52,7 +53,7 @@ def exported_car(
         path = step.files.keep(ACCOUNT_CAR)
         progress.end("exported_car", f"{exported.summary.records:,} records, {human_bytes(exported.size_bytes)}")
         return MaterializeResult(
-            metadata={**_metadata(step, exported, warning), "path": str(path)},
+            metadata={**_metadata(step, exported, account), "path": str(path)},
             check_results=[repo_is_whole(exported.summary)],
         )
 
@@ -67,26 +68,21 @@ def _discard_stale(step: Step, root: Cid) -> None:
         step.files.discard(CONVERTED_CAR, MANIFEST_CSV)
 
 
-def _identity_warning(pds: PdsResource, step: Step) -> str:
-    """What the DID document says against the hosts that were given; those are used all the same."""
-    given = step.migration.source_pds
-    try:
-        named = pds.did_document(step.migration).pds_url
-    except TransientError as error:
-        return f"the DID document could not be read, so the source was not compared with it: {error.message}"
-    if named is None:
-        return "the DID document names no server"
-    return "" if named == given else f"the DID document names {named}, and not the source given, {given}"
+def _check_account(pds: PdsResource, step: Step) -> AccountCheck:
+    migration = step.migration
+    return check_account(
+        pds.directory(migration), did=migration.did, handle=migration.handle, source_pds=migration.source_pds
+    )
 
 
-def _metadata(step: Step, exported: ExportedRepo, warning: str) -> dict[str, Any]:
+def _metadata(step: Step, exported: ExportedRepo, account: AccountCheck) -> dict[str, Any]:
     summary = exported.summary
     size = human_bytes(exported.size_bytes)
     return {
         "summary": markdown(
             f"**{summary.records:,} records** in {size} from {step.migration.source_pds}",
             markdown_table(["collection", "records"], summary.records_by_collection.items()),
-            f"⚠ {warning}" if warning else "",
+            *(f"⚠ {warning}" for warning in account.warnings),
         ),
         "size_bytes": exported.size_bytes,
         "sha256": exported.sha256,
@@ -97,5 +93,7 @@ def _metadata(step: Step, exported: ExportedRepo, warning: str) -> dict[str, Any
         "orphan_blocks": summary.orphan_blocks,
         "duplicate_blocks": summary.duplicate_blocks,
         "blobs_referenced": summary.distinct_blobs,
+        "identity_warnings": list(account.warnings),
+        "is_handle_verified": account.is_handle_verified,
         "duration_s": step.duration_s,
     }
