@@ -19,6 +19,8 @@ setup(
         "dagster-webserver==1.13.27",
         "dagster-postgres==0.29.27",
         "httpx>=0.28,<0.29",
+        "httpcore>=1.0.9,<1.1",
+        "dnspython>=2.7,<3",
         "cbor2>=6.2,<7",
         "multiformats>=0.3.1.post4,<0.4",
         "pandas>=3.1,<4",

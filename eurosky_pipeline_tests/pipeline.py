@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from eurosky_pipeline.registry.migration import Migration, NewMigration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.sandbox.seed import SeededAccount
+from eurosky_pipeline_tests.canary import traces
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,8 @@ def run_job(registry: Registry, token: str, *, assets: list[str] | None = None, 
 
 
 def files_holding(secret: str, folder: Path) -> list[str]:
-    """The files below `folder` with these bytes in them, its databases included.
-
-    Another process looks: one that has a SQLite file open and closes it a second time loses its locks on it, and with
-    them, sooner or later, the file.
-    """
-    program = (
-        "import sys, pathlib\n"
-        "secret = sys.stdin.read().encode()\n"
-        "for path in pathlib.Path(sys.argv[1]).rglob('*'):\n"
-        "    if path.is_file() and secret in path.read_bytes():\n"
-        "        print(path)\n"
-    )
-    looked = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], input=secret, capture_output=True, text=True, check=True
-    )
-    return looked.stdout.splitlines()
+    """Where below `folder` this stands, however it is spelled, databases included."""
+    return traces([secret], folder)
 
 
 def _keys(assets: list[str] | None) -> Any:

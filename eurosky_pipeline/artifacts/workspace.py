@@ -30,7 +30,11 @@ class Workspace:
 
     def __init__(self, home: Path, artifacts: Path, token: str) -> None:
         if not is_token(token):
-            raise SettingsError(f"{token[:40]!r} is not a migration's token", code="unknown_token")
+            raise SettingsError(
+                f"{token[:40]!r} is not a migration's token",
+                code="unknown_token",
+                hint="`eurosky migrations list` shows them all",
+            )
         self._scratch = home / "work" / token
         self._artifacts = artifacts / token
         for folder in (self._scratch, self._artifacts):

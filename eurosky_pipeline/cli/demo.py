@@ -97,10 +97,13 @@ def _verify(state: SandboxState, account: SeededAccount, settings: Settings) -> 
 
     from eurosky_pipeline.cli.bars import ForegroundProgress
     from eurosky_pipeline.reconcile.verify import verify_accounts
+    from eurosky_pipeline.sandbox.state import allowed_addresses
     from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
+    from eurosky_pipeline.xrpc.host_policy import HostPolicy
     from eurosky_pipeline.xrpc.session import log_in
 
-    with new_http_client(settings.parallel_blobs) as http, ForegroundProgress() as progress:
+    policy = HostPolicy(settings.is_private_hosts_allowed, allowed_addresses(settings.home))
+    with new_http_client(settings.parallel_blobs, policy) as http, ForegroundProgress() as progress:
         source = XrpcClient(http, state.source_pds)
         public = XrpcClient(http, state.destination_pds)
         session = log_in(public, account.did, SecretStr(account.destination_password))

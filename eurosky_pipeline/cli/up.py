@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import click
 
 from eurosky_pipeline.cli.output import tell
-from eurosky_pipeline.errors import EuroskyError, SettingsError
+from eurosky_pipeline.errors import FatalError, SettingsError
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _STOP_GRACE_S = 20.0
@@ -45,12 +45,12 @@ def up(host: str, port: int) -> None:
 
 
 def _watch(processes: dict[str, subprocess.Popen[bytes]], host: str, port: int) -> None:
-    """Say when the UI answers; raises EuroskyError as soon as one of the two has ended."""
+    """Say when the UI answers; raises FatalError as soon as one of the two has ended."""
     is_told = False
     while True:
         for name, process in processes.items():
             if process.poll() is not None:
-                raise EuroskyError(
+                raise FatalError(
                     f"the Dagster {name} ended with exit code {process.returncode}",
                     code="dagster_ended",
                     hint="its last lines above say why",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from eurosky_pipeline.atproto.syntax import is_did, is_handle
+from eurosky_pipeline.atproto.syntax import is_account_did, is_handle
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.states import State
 
@@ -33,7 +33,7 @@ class NewMigration:
     is_active_destination_allowed: bool = False
 
     def __post_init__(self) -> None:
-        if not is_did(self.did):
+        if not is_account_did(self.did):
             raise SettingsError(
                 f"{self.did[:100]!r} is not a DID", code="did_invalid", hint="it looks like did:plc:… or did:web:…"
             )

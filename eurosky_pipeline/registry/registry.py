@@ -120,7 +120,11 @@ class Registry:
         migration = self.get(token)
         is_skipping = before in STOPPED and after in RUNNING and after is not (migration.stopped_in or RESTART)
         if not is_allowed(before, after) or is_skipping:
-            raise ConflictError(f"there is no way for {token} from {before} to {after}", code="state_conflict")
+            raise ConflictError(
+                f"there is no way for {token} from {before} to {after}",
+                code="state_conflict",
+                hint="look at it, run it again",
+            )
         values: dict[str, Any] = {"state": after, "updated_at": _now()}
         if after in STOPPED:
             values["stopped_in"] = migrations.c.stopped_in if before in STOPPED else before

@@ -66,7 +66,10 @@ class Vault:
                 hint="restore the key that it was sealed with, or add the migration again",
             ) from None
         if plain["token"] != token or plain["side"] != side:
-            raise VaultError(f"the {side} password of {token} was sealed for another migration or side")
+            raise VaultError(
+                f"the {side} password of {token} was sealed for another migration or side",
+                hint="somebody has changed the database; cancel the migration, and add it again",
+            )
         return SecretStr(plain["password"])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from eurosky_pipeline.errors import EuroskyError, SettingsError
+from eurosky_pipeline.errors import FatalError, SettingsError
 
 
 def file_lock(
@@ -20,7 +20,7 @@ def file_lock(
 
     Raises:
         SettingsError: the `filelock` package is missing.
-        EuroskyError: somebody else held it all that time (`code="sandbox_busy"`).
+        FatalError: somebody else held it all that time (`code="sandbox_busy"`).
     """
     try:
         from filelock import FileLock, Timeout
@@ -36,6 +36,6 @@ def file_lock(
     try:
         return lock.acquire(timeout=timeout_s)
     except Timeout:
-        raise EuroskyError(
+        raise FatalError(
             f"{busy}, and was not done after {timeout_s:.0f} s", code="sandbox_busy", hint=f"see who holds {path}"
         ) from None

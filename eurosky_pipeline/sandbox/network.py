@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eurosky_pipeline.errors import EuroskyError, SettingsError
+from eurosky_pipeline.errors import FatalError, SettingsError
 from eurosky_pipeline.sandbox.locking import file_lock
 from eurosky_pipeline.sandbox.packages import INSTALL_TIMEOUT_S, ensure_packages
 from eurosky_pipeline.sandbox.ports import choose_ports, holder_of, is_free
@@ -84,10 +84,12 @@ def up(
     Raises:
         SettingsError: an option is out of range, a part of the `sandbox` extra is missing, a port that the
             sandbox's accounts depend on is taken (`code="port_taken"`), or the state cannot be read.
-        EuroskyError: npm failed, or a server did not start (`code="server_not_ready"`); nothing is left running.
+        FatalError: npm failed, or a server did not start (`code="server_not_ready"`); nothing is left running.
     """
     if blob_upload_limit_bytes is not None and blob_upload_limit_bytes < 1:
-        raise SettingsError(f"the blob upload limit must be at least 1 byte, not {blob_upload_limit_bytes}")
+        raise SettingsError(
+            f"the blob upload limit must be at least 1 byte, not {blob_upload_limit_bytes}", hint="give more"
+        )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _exclusively(home, report):
         previous = load_state(home)
@@ -115,7 +117,7 @@ def down(home: Path, *, report: Report, erase: bool = False) -> tuple[str, ...]:
 
     Raises:
         SettingsError: the state cannot be read; what runs is stopped all the same. Not with `erase`.
-        EuroskyError: a process survived SIGKILL.
+        FatalError: a process survived SIGKILL.
     """
     if not home.is_dir():
         return ()
@@ -225,8 +227,8 @@ def _wait_until_ready(state: SandboxState, log_starts: dict[str, int]) -> None:
             time.sleep(_POLL_INTERVAL_S)
 
 
-def _not_ready(server: ServerState, what: str, log_starts: dict[str, int]) -> EuroskyError:
-    return EuroskyError(
+def _not_ready(server: ServerState, what: str, log_starts: dict[str, int]) -> FatalError:
+    return FatalError(
         f"the sandbox's {TITLES[server.name]} ({server.url}) {what}; the end of its log:\n"
         f"{last_lines(server.log_path, start_byte=log_starts[server.name])}",
         code="server_not_ready",

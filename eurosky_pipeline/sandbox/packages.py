@@ -18,7 +18,7 @@ from pathlib import Path
 
 import platformdirs
 
-from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.sandbox.locking import file_lock
 from eurosky_pipeline.sandbox.node import node_binary, npm_script
 from eurosky_pipeline.sandbox.processes import last_lines, run_process
@@ -48,7 +48,7 @@ def ensure_packages(report: Callable[[str], None]) -> Path:
 
     Raises:
         SettingsError: Node or a Python package of the `sandbox` extra is missing.
-        EuroskyError: npm failed (`code="npm_failed"`); the message names its log and shows the end of it.
+        FatalError: npm failed (`code="npm_failed"`); the message names its log and shows the end of it.
     """
     cache = cache_folder()
     folder = cache / lock_hash()
@@ -99,7 +99,7 @@ def _run_npm(folder: Path, log_path: Path) -> None:
     )
     if code != 0:
         outcome = f"was not done after {INSTALL_TIMEOUT_S:.0f} s" if code is None else f"ended with exit code {code}"
-        raise EuroskyError(
+        raise FatalError(
             f"`npm ci` {outcome}; the end of {log_path}:\n{last_lines(log_path)}",
             code="npm_failed",
             hint="npm needs its registry (or a mirror of it, in .npmrc) the first time the sandbox starts",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.sandbox.state import ProcessId
 
 STOP_GRACE_S = 10.0
@@ -28,7 +28,7 @@ def start_process(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, 
     Ctrl-C in our terminal does not reach it, and it goes on when we end.
 
     Raises:
-        EuroskyError: it ended before it could be looked at (`code="process_died"`).
+        FatalError: it ended before it could be looked at (`code="process_died"`).
     """
     with log_path.open("ab") as log:
         child = subprocess.Popen(
@@ -44,7 +44,9 @@ def start_process(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, 
     try:
         return ProcessId(child.pid, psutil.Process(child.pid).create_time())
     except psutil.NoSuchProcess:
-        raise EuroskyError(f"{command[0]} ended as soon as it was started", code="process_died") from None
+        raise FatalError(
+            f"{command[0]} ended as soon as it was started", code="process_died", hint=f"{log_path} may say why"
+        ) from None
 
 
 def run_process(
@@ -75,7 +77,7 @@ def stop_processes(processes: Iterable[ProcessId], *, grace_s: float = STOP_GRAC
     Returns: the pids of those among `processes` that were running.
 
     Raises:
-        EuroskyError: one survived SIGKILL (`code="process_survived"`).
+        FatalError: one survived SIGKILL (`code="process_survived"`).
     """
     processes = list(processes)
     found = [ours for process in processes if (ours := _find(process)) is not None]
@@ -89,8 +91,10 @@ def stop_processes(processes: Iterable[ProcessId], *, grace_s: float = STOP_GRAC
     for process in processes:
         _reap(process.pid)
     if alive:
-        raise EuroskyError(
-            f"these processes survived SIGKILL: {', '.join(str(p.pid) for p in alive)}", code="process_survived"
+        raise FatalError(
+            f"these processes survived SIGKILL: {', '.join(str(p.pid) for p in alive)}",
+            code="process_survived",
+            hint="the system itself keeps them, for a disk that does not answer, say; look at it before you go on",
         )
     return [member.pid for member in found]
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto import mst
@@ -43,7 +42,8 @@ from eurosky_pipeline.sandbox.seed_records import (
 )
 from eurosky_pipeline.sandbox.state import SandboxState, ServerState, is_running
 from eurosky_pipeline.xrpc import endpoints
-from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient
+from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient, new_http_client
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 
 Report = Callable[[str], None]
@@ -141,9 +141,9 @@ def seed(
 def _check_arguments(state: SandboxState, *, records: int, blobs: int, blob_bytes: int, legacy: int) -> None:
     limit_bytes, room = state.blob_upload_limit_bytes, BLOBS_PER_RECORD * (records - 1)
     if records < 1:
-        raise SettingsError(f"an account needs at least 1 record (its profile), not {records}")
+        raise SettingsError(f"an account needs at least 1 record (its profile), not {records}", hint="ask for more")
     if blobs < 0 or legacy < 0:
-        raise SettingsError(f"there cannot be {blobs} blobs, or {legacy} legacy references")
+        raise SettingsError(f"there cannot be {blobs} blobs, or {legacy} legacy references", hint="ask for 0 or more")
     if blobs > room:
         raise SettingsError(
             f"{records} records have room for {room} blobs ({BLOBS_PER_RECORD} in each but the profile), not {blobs}",
@@ -152,7 +152,8 @@ def _check_arguments(state: SandboxState, *, records: int, blobs: int, blob_byte
     if (blobs or legacy) and not MIN_BLOB_BYTES <= blob_bytes <= limit_bytes:
         raise SettingsError(
             f"the mean blob size must be between {MIN_BLOB_BYTES} bytes and the PDSes' upload limit, "
-            f"{limit_bytes} bytes, not {blob_bytes}"
+            f"{limit_bytes} bytes, not {blob_bytes}",
+            hint="ask for blobs of a size between the two",
         )
     if not is_running(state):
         raise SettingsError("the sandbox is not running", hint="start it: `eurosky sandbox up`")
@@ -160,15 +161,10 @@ def _check_arguments(state: SandboxState, *, records: int, blobs: int, blob_byte
 
 @contextmanager
 def _client(state: SandboxState, server: ServerState) -> Iterator[XrpcClient]:
-    """A client that no rate limit stops (they are for the migration to meet), and no proxy is between."""
+    """A client that no rate limit stops (they are for the migration to meet), and which asks no other host."""
     keys = state.source_secrets if server is state.source else state.destination_secrets
-    with httpx.Client(
-        # XrpcClient reads bodies raw, as they are sent: they must not be compressed
-        headers={"Accept-Encoding": "identity", "x-ratelimit-bypass": keys.rate_limit_bypass_key},
-        timeout=httpx.Timeout(60, connect=10),
-        limits=httpx.Limits(max_connections=UPLOAD_WORKERS + 2),
-        trust_env=False,
-    ) as http:
+    policy = HostPolicy(allowed_addresses=frozenset({("localhost", server.port)}))
+    with new_http_client(UPLOAD_WORKERS, policy, {"x-ratelimit-bypass": keys.rate_limit_bypass_key}) as http:
         yield XrpcClient(http, server.url)
 
 

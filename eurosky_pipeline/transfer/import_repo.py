@@ -69,7 +69,11 @@ def import_and_prove(
     partial = car.with_name("destination.car" + PARTIAL_SUFFIX)
     with open_repo(car) as repo:
         if repo.commit.did != did:
-            raise RepoRejected(f"{car.name} is the repository of {repo.commit.did}, not of {did}", code="foreign_repo")
+            raise RepoRejected(
+                f"{car.name} is the repository of {repo.commit.did}, not of {did}",
+                code="foreign_repo",
+                hint="do not import it; export it again",
+            )
         is_skipped = _guard(destination, did, repo.root, is_active_allowed=is_active_allowed)
         if not is_skipped:
             import_repo(destination, UploadBody(car, repo.size_bytes, CAR_MIME_TYPE, on_bytes))
@@ -100,7 +104,9 @@ def _prove(sent: RepoFile, returned: Path, host: str) -> int:
         with open_repo(returned) as repo:
             if repo.commit.did != sent.commit.did:
                 raise ImportNotProvedError(
-                    f"{host} gives back the repository of {repo.commit.did}", code="foreign_repo"
+                    f"{host} gives back the repository of {repo.commit.did}",
+                    code="foreign_repo",
+                    hint="look at that account before anything else; tell the host's operator",
                 )
             count, differing = 0, []
             for key, is_equal in _compare(sent.keys(), repo.keys()):

@@ -1,11 +1,13 @@
 """One host's XRPC endpoints over a shared httpx client: JSON both ways, and streams both ways.
 
-Redirects are not followed and every JSON answer is bounded, since the host on the other side is a stranger.
+The host on the other side is a stranger: the client connects through `transport`, which holds the host policy; XRPC
+follows no redirect; every JSON answer is bounded, and bodies are read as sent, so that nothing is ever decompressed.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,19 +19,18 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr
 
-from eurosky_pipeline.xrpc.errors import (
-    EXPIRED_TOKEN_NAMES,
-    AnswerInvalid,
-    HostUnreachable,
-    error_for_answer,
-    error_for_transport,
-)
+from eurosky_pipeline.xrpc.answers import error_for_answer, is_token_refused
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, error_for_transport
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.proxies import environment_proxies
+from eurosky_pipeline.xrpc.transport import CONNECT_TIMEOUT_S, GuardedTransport
 
 SEND_CHUNK_BYTES = 256 * 1024
 MAX_JSON_BYTES = 8 * 1024 * 1024
 JSON_TIMEOUT_S = 120.0
 """For the whole of a JSON answer, from its first byte; the client's own time-out is for silence."""
 USER_AGENT = "eurosky-pipeline"
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 Params = Mapping[str, str | int]
 Json = dict[str, Any]
@@ -43,6 +44,9 @@ class Authorization(Protocol):
 
     def renew(self, stale_token: str) -> None:
         """Replace `stale_token`; once, however many threads ask."""
+
+    def is_doubtful(self, token: str) -> bool:
+        """Whether the token itself may be why a host failed (500): some do so instead of refusing it."""
 
     def secrets(self) -> Iterable[str]:
         """What must not stand in an error, should the host repeat it."""
@@ -78,20 +82,25 @@ class UploadBody:
                     self.on_bytes(len(chunk))
 
 
-def new_http_client(workers: int) -> httpx.Client:
+def new_http_client(workers: int, policy: HostPolicy, headers: Mapping[str, str] | None = None) -> httpx.Client:
     """The shared HTTP/1.1 client: a connection to each of two hosts for every worker, and a few more.
 
-    The read time-out is for silence, not for the whole body. Proxies are the operator's business (the
-    environment names them), but never between this machine and itself.
+    The read time-out is for silence, not for the whole body. Each connection is made by the host policy, with the
+    operator's proxies (see `proxies`) between; cookies are not kept.
+
+    Args:
+        headers: sent with every request, whichever the host.
+
+    Raises:
+        SettingsError: the environment names a proxy that cannot be used.
     """
     connections = 2 * workers + 4
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     return httpx.Client(
-        http1=True,
+        transport=GuardedTransport(policy, limits=limits, proxies=environment_proxies()),
         follow_redirects=False,
-        timeout=httpx.Timeout(60, connect=10),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        mounts={"all://localhost": None, "all://127.0.0.1": None},
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        timeout=httpx.Timeout(60, connect=CONNECT_TIMEOUT_S),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})},
     )
 
 
@@ -157,7 +166,7 @@ class XrpcClient:
             announced = response.headers.get("content-length", "")
             mime_type = response.headers.get("content-type", "")
             yield Download(
-                size_bytes=int(announced) if announced.isascii() and announced.isdigit() else None,
+                size_bytes=int(announced) if _LENGTH.fullmatch(announced) else None,
                 mime_type=mime_type if mime_type.isascii() and mime_type.isprintable() else "",
                 chunks=_chunks(response, self.host, nsid),
             )
@@ -167,13 +176,16 @@ class XrpcClient:
     ) -> Json:
         with self._answer(nsid, build, bearer=bearer, hidden=hidden) as response:
             raw = _bounded_body(response, self.host, nsid)
+            encoding = response.headers.get("content-encoding", "identity")
         if not raw:
             return {}
         value = _json_object(raw)
         if value is None:
+            found = "something that is not a JSON object"
+            if encoding.lower() != "identity":
+                found += ", and says that it is compressed, which it was asked not to do"
             raise AnswerInvalid(
-                f"{self.host} answered {nsid} with something that is not a JSON object",
-                hint=f"is {self.host} really a Personal Data Server?",
+                f"{self.host} answered {nsid} with {found}", hint=f"is {self.host} really a Personal Data Server?"
             )
         return value
 
@@ -198,9 +210,11 @@ class XrpcClient:
                 body = _json_object(_bounded_body(response, self.host, nsid)) or {}
             finally:
                 response.close()
-            if self._authorization and not bearer and not is_last_try and _is_token_stale(response.status_code, body):
-                self._authorization.renew(token or "")
-                continue
+            if self._authorization and token and not bearer and not is_last_try:
+                is_doubtful = response.status_code == 500 and self._authorization.is_doubtful(token)
+                if is_doubtful or is_token_refused(response.status_code, body, nsid):
+                    self._authorization.renew(token)
+                    continue
             known = self._authorization.secrets() if self._authorization else ()
             raise error_for_answer(
                 response.status_code,
@@ -213,22 +227,10 @@ class XrpcClient:
 
     def _request(self, method: str, nsid: str, *, timeout_s: float | None = None, **arguments: Any) -> httpx.Request:
         if timeout_s is not None:
-            arguments["timeout"] = httpx.Timeout(timeout_s, connect=10)
+            arguments["timeout"] = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         # bodies are read as they come over the wire, so that what is hashed and counted is what was sent
         headers = {"Accept-Encoding": "identity", **arguments.pop("headers", {})}
         return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", headers=headers, **arguments)
-
-
-def fetch_json(http: httpx.Client, url: str, *, host: str, what: str) -> tuple[int, Json | None]:
-    """GET a document that is no XRPC answer: its status and the JSON object in it, None if there is none.
-
-    Raises: HostUnreachable, AnswerInvalid (larger than any honest document).
-    """
-    try:
-        with http.stream("GET", url) as response:
-            return response.status_code, _json_object(_bounded_body(response, host, what))
-    except httpx.HTTPError as error:
-        raise error_for_transport(error, host=host, nsid=what) from None
 
 
 def _chunks(response: httpx.Response, host: str, nsid: str) -> Iterator[bytes]:
@@ -254,10 +256,6 @@ def _bounded_body(response: httpx.Response, host: str, nsid: str) -> bytes:
 
 def _revealed(value: object) -> object:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
-
-
-def _is_token_stale(status: int, body: Mapping[str, object]) -> bool:
-    return status == 401 or (status == 400 and body.get("error") in EXPIRED_TOKEN_NAMES)
 
 
 def _json_object(raw: bytes) -> Json | None:

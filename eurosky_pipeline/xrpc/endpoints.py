@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
-from eurosky_pipeline.atproto.syntax import is_tid
+from eurosky_pipeline.atproto.syntax import is_account_did, is_tid
 from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound
 
@@ -77,6 +77,14 @@ def describe_server(client: XrpcClient) -> ServerDescription:
         did=_text(client, answer, "did"),
         blob_upload_limit_bytes=limit if isinstance(limit, int) and limit > 0 else None,
     )
+
+
+def resolve_handle(client: XrpcClient, handle: str) -> str:
+    """Public. The DID of the account that has this handle, as the host knows it; RequestRefused if it knows none."""
+    did = _text(client, client.query("com.atproto.identity.resolveHandle", {"handle": handle}), "did")
+    if not is_account_did(did):
+        raise AnswerInvalid(f"{client.host} sent something else where a DID belongs")
+    return did
 
 
 def get_repo(client: XrpcClient, did: str) -> AbstractContextManager[Download]:

@@ -6,13 +6,17 @@ five threads that refresh at once as five: so one session a host and run, renewe
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import threading
+import time
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, TransientError
 from eurosky_pipeline.xrpc.client import Json, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, AuthError, RequestRefused
 
@@ -20,12 +24,16 @@ CREATE_SESSION = "com.atproto.server.createSession"
 REFRESH_SESSION = "com.atproto.server.refreshSession"
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_MAX_TOKEN_CHARS = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
+    """What a login or a refresh brings; `received_s` is on the clock that no one sets."""
+
     access: str = field(repr=False)
     refresh: str = field(repr=False)
+    received_s: float = field(default_factory=time.monotonic)
 
 
 class Session:
@@ -36,8 +44,10 @@ class Session:
         self._public = public
         self._password = password
         self._tokens = tokens
-        self._refusal: AuthError | None = None
         self._lock = threading.Lock()
+        self._attempts = 0  # that have ended
+        self._failure: TransientError | None = None
+        self._refusal: EuroskyError | None = None
 
     def __repr__(self) -> str:
         return f"Session(did={self.did!r}, host={self._public.host!r})"
@@ -48,30 +58,57 @@ class Session:
     def secrets(self) -> tuple[str, ...]:
         return (self._password.get_secret_value(), self._tokens.access, self._tokens.refresh)
 
+    def is_doubtful(self, token: str) -> bool:
+        """Whether a host that fails (500) may do so because of this token; the reference PDS does on `uploadBlob`.
+
+        So it is for a token that has been replaced meanwhile, one that has outlived what its own claims say, and one
+        that is no token at all (a JWT); but the last only once a session, since a host may have a kind of its own.
+        """
+        tokens = self._tokens
+        if token != tokens.access:
+            return True
+        lifetime_s = _lifetime_s(token)
+        if lifetime_s is None:
+            return self._attempts == 0
+        return time.monotonic() - tokens.received_s >= lifetime_s
+
     def renew(self, stale_token: str) -> None:
         """Replace the access token, if it is still `stale_token`; log in again where the refresh is refused.
 
+        Threads that ask while another one does it share what comes of that, a failure included.
+
         Raises:
-            AuthError: the password is no longer accepted either.
-            FatalError: the host opened a session for another account.
+            AuthError: the password is no longer accepted either; for good.
+            FatalError, PermanentError: the host opened a session for another account, or none; for good.
             TransientError: the host cannot be asked just now.
         """
+        attempts_seen = self._attempts
         with self._lock:
             if self._tokens.access != stale_token:
                 return  # another thread has renewed it while this one waited
             if self._refusal is not None:
                 raise self._refusal  # asking again, once a thread, would only use up the host's few logins
+            if self._failure is not None and self._attempts != attempts_seen:
+                raise self._failure  # of an attempt that ended while this thread waited
             try:
-                refreshing = self._public.with_authorization(self)  # it knows what must not be repeated
-                answer = refreshing.procedure(REFRESH_SESSION, bearer=self._tokens.refresh)
-            except (AuthError, RequestRefused):
-                answer = self._log_in_again()
-            self._tokens = _tokens_of(answer, self._public.host)
+                self._failure, self._tokens = None, self._refreshed()
+            except TransientError as error:
+                self._failure = error
+                raise
+            finally:
+                self._attempts += 1
 
-    def _log_in_again(self) -> Json:
+    def _refreshed(self) -> _Tokens:
+        try:
+            refreshing = self._public.with_authorization(self)  # it knows what must not be repeated
+            return _tokens_of(refreshing.procedure(REFRESH_SESSION, bearer=self._tokens.refresh), self._public.host)
+        except (AuthError, RequestRefused):
+            return self._logged_in_again()
+
+    def _logged_in_again(self) -> _Tokens:
         try:
             return _create_session(self._public, self.did, self._password)
-        except AuthError as error:
+        except (FatalError, PermanentError) as error:
             self._refusal = error
             raise
 
@@ -84,11 +121,10 @@ def log_in(public: XrpcClient, did: str, password: SecretStr) -> Session:
         FatalError: the host opened a session for another account than the one asked for.
         TransientError: the host cannot be asked just now.
     """
-    answer = _create_session(public, did, password)
-    return Session(public, did, password, _tokens_of(answer, public.host))
+    return Session(public, did, password, _create_session(public, did, password))
 
 
-def _create_session(public: XrpcClient, did: str, password: SecretStr) -> Json:
+def _create_session(public: XrpcClient, did: str, password: SecretStr) -> _Tokens:
     answer = public.procedure(CREATE_SESSION, {"identifier": did, "password": password})
     if answer.get("did") != did:
         raise FatalError(
@@ -96,7 +132,7 @@ def _create_session(public: XrpcClient, did: str, password: SecretStr) -> Json:
             code="wrong_account",
             hint="check the host; do not send it this password again",
         )
-    return answer
+    return _tokens_of(answer, public.host)
 
 
 def _tokens_of(answer: Json, host: str) -> _Tokens:
@@ -106,3 +142,21 @@ def _tokens_of(answer: Json, host: str) -> _Tokens:
     if not _TOKEN.fullmatch(access) or not _TOKEN.fullmatch(refresh):
         raise AnswerInvalid(f"{host} opened a session with tokens that cannot stand in a header")
     return _Tokens(access, refresh)
+
+
+def _lifetime_s(token: str) -> float | None:
+    """Seconds from a JWT's `iat` to its `exp`, whatever this machine's clock says; infinite where it does not tell,
+    None for what is no JWT (RFC 7519)."""
+    parts = token.split(".")
+    if len(parts) != 3 or len(token) > _MAX_TOKEN_CHARS:
+        return None
+    try:
+        header, claims = (json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        return None
+    issued_s, expires_s = claims.get("iat"), claims.get("exp")
+    if not isinstance(issued_s, int) or not isinstance(expires_s, int) or expires_s <= issued_s:
+        return math.inf
+    return expires_s - issued_s

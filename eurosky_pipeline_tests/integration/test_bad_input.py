@@ -17,6 +17,7 @@ from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import check_account_status, get_repo
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.pipeline import Run, register, run_job
 from eurosky_pipeline_tests.stub_pds import Answer, stub_pds
@@ -55,12 +56,12 @@ def assert_failed(run: Run, code: str, *phrases: str) -> None:
 def session(account: SeededAccount, side: Side) -> XrpcClient:
     url = account.source_pds if side is Side.SOURCE else account.destination_pds
     password = account.source_password if side is Side.SOURCE else account.destination_password
-    public = XrpcClient(new_http_client(5), url)
+    public = XrpcClient(new_http_client(5, HostPolicy(is_private_allowed=True)), url)
     return public.with_authorization(log_in(public, account.did, SecretStr(password)))
 
 
 def test_an_unknown_did_names_the_directory_that_was_asked(registry, another) -> None:
-    run = migrate(registry, replace(another, did=UNKNOWN_DID))
+    run = migrate(registry, replace(another, did=UNKNOWN_DID), handle=None)
     assert_failed(run, "did_not_found", another.plc_url.removeprefix("http://"), UNKNOWN_DID, "check the DID")
 
 

@@ -16,6 +16,7 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.presence import look_for_blobs
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import apply_writes
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.pipeline import register, run_job
 
@@ -35,7 +36,7 @@ def account(sandbox) -> SeededAccount:
 def session(account: SeededAccount, side: Side) -> XrpcClient:
     url = account.source_pds if side is Side.SOURCE else account.destination_pds
     password = account.source_password if side is Side.SOURCE else account.destination_password
-    public = XrpcClient(new_http_client(5), url)
+    public = XrpcClient(new_http_client(5, HostPolicy(is_private_allowed=True)), url)
     return public.with_authorization(log_in(public, account.did, SecretStr(password)))
 
 

@@ -1,5 +1,6 @@
 """The XRPC client over a transport that answers from memory: JSON, bounds, redirects, and the one renewal."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +9,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from eurosky_pipeline.xrpc.client import MAX_JSON_BYTES, UploadBody, XrpcClient, fetch_json
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, AuthError, HostUnreachable, RequestRefused, ServerFault
+from eurosky_pipeline.xrpc.client import MAX_JSON_BYTES, UploadBody, XrpcClient
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, AuthError, RequestRefused, ServerFault
 
 NSID = "com.example.some.method"
 HOST = "pds.example"
@@ -40,6 +41,9 @@ class Tokens:
 
     def renew(self, stale_token: str) -> None:
         self.stale.append(stale_token)
+
+    def is_doubtful(self, token: str) -> bool:
+        return False
 
 
 def test_a_query_is_a_get_with_its_parameters() -> None:
@@ -224,15 +228,27 @@ def test_a_repr_tells_the_host_and_no_token() -> None:
     assert repr(client.with_authorization(Tokens())) == "XrpcClient('https://pds.example', with a session)"
 
 
-def test_a_document_is_fetched_with_its_status() -> None:
-    http = httpx.Client(transport=httpx.MockTransport(lambda _: answer({"id": "x"}, 410)))
-    assert fetch_json(http, "https://plc.example/x", host="plc.example", what="x") == (410, {"id": "x"})
+@pytest.mark.parametrize("announced", ["9" * 19, "9" * 5000])
+def test_a_size_beyond_any_disk_is_no_size(announced: str) -> None:
+    headers = [(b"content-length", announced.encode())]
+    with client_of(lambda _: httpx.Response(200, headers=headers, content=iter([b""]))).download(NSID, {}) as download:
+        assert download.size_bytes is None
 
 
-def test_a_document_that_cannot_be_fetched_names_its_host() -> None:
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
+def test_json_that_is_compressed_is_not_unpacked() -> None:
+    bomb = gzip.compress(b'{"a":"' + b" " * 64 * 2**20 + b'"}')
+    with pytest.raises(AnswerInvalid, match="not a JSON object, and says that it is compressed"):
+        client_of(lambda _: answer(bomb, 200, {"content-encoding": "gzip"})).query(NSID)
 
-    http = httpx.Client(transport=httpx.MockTransport(refuse))
-    with pytest.raises(HostUnreachable, match=r"plc\.example could not be connected to when asked for did:x"):
-        fetch_json(http, "https://plc.example/x", host="plc.example", what="did:x")
+
+def test_an_error_that_is_compressed_is_told_without_its_words() -> None:
+    words = gzip.compress(b'{"error":"BlobNotFound"}')
+    with pytest.raises(RequestRefused, match="no reason given"):
+        client_of(lambda _: answer(words, 400, {"content-encoding": "gzip"})).query(NSID)
+
+
+def test_a_download_that_is_compressed_comes_as_it_was_sent() -> None:
+    packed = gzip.compress(b"0" * 1000)
+    headers = {"content-encoding": "gzip"}
+    with client_of(lambda _: answer(packed, 200, headers)).download(NSID, {}) as download:
+        assert b"".join(download.chunks) == packed

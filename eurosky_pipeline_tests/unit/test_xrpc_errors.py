@@ -2,13 +2,17 @@
 
 import inspect
 import time
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
 
-from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.errors import EuroskyError, TransientError
 from eurosky_pipeline.xrpc import errors
+from eurosky_pipeline.xrpc.answers import RULES, Rule, _rule_for, error_for_answer, is_token_refused
 from eurosky_pipeline.xrpc.errors import (
+    AccountRefused,
     AuthError,
     BlobNotFound,
     BlobTakenDown,
@@ -18,10 +22,10 @@ from eurosky_pipeline.xrpc.errors import (
     RepoUnavailable,
     RequestRefused,
     ServerFault,
-    error_for_answer,
     error_for_transport,
-    retry_after_s,
+    one_line,
 )
+from eurosky_pipeline.xrpc.rate_limit import retry_after_s
 
 GET_REPO = "com.atproto.sync.getRepo"
 GET_BLOB = "com.atproto.sync.getBlob"
@@ -30,8 +34,15 @@ IMPORT_REPO = "com.atproto.repo.importRepo"
 CREATE_SESSION = "com.atproto.server.createSession"
 REFRESH_SESSION = "com.atproto.server.refreshSession"
 
+CREATE_ACCOUNT = "com.atproto.server.createAccount"
+SERVICE_AUTH = "com.atproto.server.getServiceAuth"
+SIGN_PLC = "com.atproto.identity.signPlcOperation"
+ACTIVATE = "com.atproto.server.activateAccount"
+APPLY_WRITES = "com.atproto.repo.applyWrites"
+
 ANSWERS: list[tuple[int, str, str, str, type[EuroskyError], str]] = [
     # status, name, text, endpoint, error, code
+    # blobs
     (400, "InvalidRequest", "Blob not found", GET_BLOB, BlobNotFound, "missing_at_source"),  # the reference PDS
     (404, "BlobNotFound", "", GET_BLOB, BlobNotFound, "missing_at_source"),  # others
     (404, "", "", GET_BLOB, BlobNotFound, "missing_at_source"),
@@ -41,8 +52,11 @@ ANSWERS: list[tuple[int, str, str, str, type[EuroskyError], str]] = [
     (400, "BlobTooLarge", "This file is too large", UPLOAD_BLOB, BlobTooLarge, "too_large"),
     (400, "InvalidRequest", "Blob has been takendown, cannot re-upload", UPLOAD_BLOB, BlobTakenDown, "taken_down"),
     (400, "InvalidRequest", "Blob was taken down", GET_BLOB, BlobTakenDown, "taken_down"),
-    (400, "InvalidRequest", "Repo was taken down", IMPORT_REPO, RequestRefused, "request_refused"),
-    (401, "", "Account has been taken down", CREATE_SESSION, AuthError, "wrong_password"),
+    (503, "", "taken down for maintenance", GET_BLOB, ServerFault, "server_fault"),
+    (401, "AuthMissing", "Authentication Required", GET_BLOB, RequestRefused, "blob_refused"),
+    (403, "Forbidden", "not for you", GET_BLOB, RequestRefused, "blob_refused"),
+    # the account, its password, its tokens
+    (401, "", "Account has been taken down", CREATE_SESSION, AuthError, "account_taken_down"),
     (401, "AccountTakedown", "Account has been taken down", CREATE_SESSION, AuthError, "account_taken_down"),
     (401, "AuthenticationRequired", "Invalid identifier or password", CREATE_SESSION, AuthError, "wrong_password"),
     (401, "AuthFactorTokenRequired", "A code was sent", CREATE_SESSION, AuthError, "auth_factor_required"),
@@ -50,7 +64,47 @@ ANSWERS: list[tuple[int, str, str, str, type[EuroskyError], str]] = [
     (400, "ExpiredToken", "Token has expired", REFRESH_SESSION, AuthError, "session_expired"),
     (400, "InvalidToken", "Token could not be verified", UPLOAD_BLOB, AuthError, "session_invalid"),
     (401, "AccountDeactivated", "Account is deactivated", UPLOAD_BLOB, AuthError, "account_deactivated"),
-    (403, "", "Bad token scope", IMPORT_REPO, AuthError, "forbidden"),
+    (403, "AccountNotFound", "Account not found", IMPORT_REPO, AuthError, "account_not_found"),
+    (403, "Forbidden", "", IMPORT_REPO, AuthError, "forbidden"),
+    (400, "InvalidToken", "Bad token scope", IMPORT_REPO, AuthError, "app_password"),
+    (400, "InvalidToken", "Bad token scope", SIGN_PLC, AuthError, "app_password"),
+    (403, "", "Bad token scope", IMPORT_REPO, AuthError, "app_password"),
+    (
+        *(400, "InvalidRequest", f"insufficient access to request a service auth token for: {CREATE_ACCOUNT}"),
+        *(SERVICE_AUTH, AuthError, "app_password"),
+    ),
+    (400, "InvalidToken", "Token is invalid", SIGN_PLC, AuthError, "mailed_token_invalid"),
+    (400, "ExpiredToken", "Token is expired", SIGN_PLC, AuthError, "mailed_token_expired"),
+    (400, "ExpiredToken", "Token has expired", SIGN_PLC, AuthError, "session_expired"),
+    (401, "JwtExpired", "jwt expired", CREATE_ACCOUNT, AuthError, "service_auth_expired"),
+    (401, "BadJwtAudience", "jwt audience does not match", CREATE_ACCOUNT, AuthError, "service_auth_refused"),
+    (401, "BadJwtLexiconMethod", "bad jwt lexicon method", CREATE_ACCOUNT, AuthError, "service_auth_refused"),
+    (401, "BadJwtSignature", "jwt signature does not match", CREATE_ACCOUNT, AuthError, "service_auth_refused"),
+    (
+        *(401, "AuthenticationRequired", "Missing auth to create account with did: did:plc:x"),
+        *(CREATE_ACCOUNT, AuthError, "service_auth_refused"),
+    ),
+    # an account to be opened, or activated
+    (400, "AlreadyExists", "Repo already exists", CREATE_ACCOUNT, AccountRefused, "account_exists"),
+    (400, "InvalidInviteCode", "No invite code provided", CREATE_ACCOUNT, AccountRefused, "invite_code_invalid"),
+    (400, "HandleNotAvailable", "Reserved handle", CREATE_ACCOUNT, AccountRefused, "handle_taken"),
+    (400, "InvalidRequest", "Handle already taken: a.test", CREATE_ACCOUNT, AccountRefused, "handle_taken"),
+    (400, "InvalidRequest", "Email already taken: a@b.example", CREATE_ACCOUNT, AccountRefused, "email_taken"),
+    (500, "InternalServerError", "Internal Server Error", CREATE_ACCOUNT, ServerFault, "account_not_opened"),
+    (400, "InvalidRequest", "This email address is not supported", CREATE_ACCOUNT, AccountRefused, "email_refused"),
+    (400, "InvalidHandle", "Handle too short", CREATE_ACCOUNT, AccountRefused, "handle_refused"),
+    (400, "UnsupportedDomain", "Not a supported domain", CREATE_ACCOUNT, AccountRefused, "handle_refused"),
+    (
+        *(400, "InvalidRequest", "External handle did not resolve to DID"),
+        *(CREATE_ACCOUNT, AccountRefused, "handle_refused"),
+    ),
+    (400, "InvalidHandle", "not a handle", "com.atproto.identity.resolveHandle", RequestRefused, "request_refused"),
+    (400, "IncompatibleDidDoc", "endpoint differs", CREATE_ACCOUNT, AccountRefused, "did_document_differs"),
+    (
+        *(400, "InvalidRequest", "Server rotation key not included in PLC DID data"),
+        *(ACTIVATE, AccountRefused, "did_document_differs"),
+    ),
+    # the repository
     (400, "RepoNotFound", "Could not find repo for DID: did:plc:x", GET_REPO, RepoUnavailable, "repo_not_found"),
     (400, "InvalidRequest", "Could not find repo for DID: did:plc:x", GET_REPO, RepoUnavailable, "repo_not_found"),
     (404, "NotFound", "could not find Repo", "com.atproto.sync.listBlobs", RepoUnavailable, "repo_not_found"),
@@ -59,16 +113,32 @@ ANSWERS: list[tuple[int, str, str, str, type[EuroskyError], str]] = [
     (400, "RepoTakendown", "Repo has been takendown", GET_REPO, RepoUnavailable, "repo_taken_down"),
     (400, "RepoSuspended", "Repo has been suspended", GET_REPO, RepoUnavailable, "repo_suspended"),
     (400, "RepoDeactivated", "Repo has been deactivated", GET_BLOB, RepoUnavailable, "repo_deactivated"),
+    # its import
+    (500, "InternalServerError", "Internal Server Error", IMPORT_REPO, ServerFault, "import_failed"),
+    (400, "InvalidRequest", "Could not parse record at 'a.b.c/d'", IMPORT_REPO, RequestRefused, "record_refused"),
+    (400, "InvalidRequest", "Service is not accepting repo imports", IMPORT_REPO, RequestRefused, "imports_closed"),
+    (413, "PayloadTooLarge", "request entity too large", IMPORT_REPO, RequestRefused, "import_too_large"),
+    (400, "InvalidRequest", "Input must have exactly one root", IMPORT_REPO, RequestRefused, "request_refused"),
+    (400, "InvalidRequest", "Repo was taken down", IMPORT_REPO, RequestRefused, "request_refused"),
+    (
+        *(400, "InvalidRequest", "Wrong request encoding (Content-Type): text/plain"),
+        *(IMPORT_REPO, RequestRefused, "content_type_refused"),
+    ),
+    (415, "", "", IMPORT_REPO, RequestRefused, "content_type_refused"),
+    # whatever else a status says
     (404, "", "", GET_REPO, RequestRefused, "not_a_pds"),
     (501, "MethodNotImplemented", "Method Not Implemented", IMPORT_REPO, RequestRefused, "not_a_pds"),
-    (400, "InvalidRequest", "Input must have exactly one root", IMPORT_REPO, RequestRefused, "request_refused"),
+    (413, "", "", APPLY_WRITES, RequestRefused, "request_too_large"),
     (418, "", "", GET_REPO, RequestRefused, "request_refused"),
     (302, "", "", GET_REPO, RequestRefused, "redirected"),
     (429, "RateLimitExceeded", "Rate Limit Exceeded", UPLOAD_BLOB, RateLimited, "rate_limited"),
     (429, "ExpiredToken", "", UPLOAD_BLOB, RateLimited, "rate_limited"),
+    (400, "RateLimitExceeded", "", UPLOAD_BLOB, RateLimited, "rate_limited"),
     (500, "InternalServerError", "Internal Server Error", UPLOAD_BLOB, ServerFault, "server_fault"),
     (502, "", "", GET_BLOB, ServerFault, "server_fault"),
     (503, "", "Service Unavailable", GET_REPO, ServerFault, "server_fault"),
+    (504, "UpstreamTimeout", "", UPLOAD_BLOB, ServerFault, "server_fault"),
+    (408, "", "", UPLOAD_BLOB, ServerFault, "server_fault"),
 ]
 
 
@@ -83,11 +153,58 @@ def test_an_answer_becomes_the_error_that_says_who_retries(
     assert nsid in error.message
 
 
-def test_the_table_reaches_every_code_that_the_module_knows() -> None:
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_every_row_of_the_table_is_the_first_that_fits_some_answer(rule: Rule) -> None:
+    met = [_rule_for(status, {"error": name, "message": text}, nsid) for status, name, text, nsid, *_ in ANSWERS]
+    assert any(found is rule for found in met)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_every_row_tells_a_person_what_to_do(rule: Rule) -> None:
+    assert rule.hint.format(host="pds.example", nsid=GET_REPO)
+    assert all(piece == piece.lower() for piece in rule.says)  # it is compared with the message in lower case
+
+
+def test_the_table_knows_an_answer_for_every_status_and_reaches_every_class_that_an_answer_can_be() -> None:
+    kinds = {
+        type(error_for_answer(status, {}, host="h", nsid=nsid)) for status in range(300, 600) for nsid in ("a", "b")
+    }
+    assert kinds >= {RequestRefused, RateLimited, AuthError, ServerFault}
     own = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__}
-    of_answers = {kind.default_code for kind in own - {HostUnreachable, errors.AnswerInvalid, RepoUnavailable}}
-    hinted = {code for code, _ in (*errors._AUTH_HINTS.values(), *errors._REPO_HINTS.values())}
-    assert {code for *_, code in ANSWERS} >= of_answers | hinted
+    assert {rule.kind for rule in RULES} == own - {HostUnreachable, errors.AnswerInvalid}
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "text", "nsid", "is_renewed"),
+    [
+        (401, "AuthenticationRequired", "", UPLOAD_BLOB, True),
+        (401, "", "", GET_BLOB, True),
+        (400, "ExpiredToken", "Token has expired", UPLOAD_BLOB, True),
+        (400, "ExpiredToken", "Token has expired", SIGN_PLC, True),
+        (400, "InvalidToken", "Token could not be verified", UPLOAD_BLOB, True),
+        (400, "InvalidToken", "Bad token scope", IMPORT_REPO, False),  # a new session has the same scope
+        (400, "ExpiredToken", "Token is expired", SIGN_PLC, False),  # the one from the mail
+        (401, "AccountDeactivated", "", UPLOAD_BLOB, False),
+        (401, "AccountTakedown", "", UPLOAD_BLOB, False),
+        (401, "AuthenticationRequired", "", CREATE_SESSION, False),
+        (403, "", "", UPLOAD_BLOB, False),
+        (429, "ExpiredToken", "", UPLOAD_BLOB, False),
+        (500, "InternalServerError", "", UPLOAD_BLOB, False),
+    ],
+)
+def test_a_session_is_renewed_only_where_a_new_token_can_help(
+    status: int, name: str, text: str, nsid: str, is_renewed: bool
+) -> None:
+    assert is_token_refused(status, {"error": name, "message": text}, nsid) is is_renewed
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_host_that_failed_may_say_when_it_is_back_but_the_limits_reset_is_not_that(status: int) -> None:
+    reset = {"ratelimit-reset": str(int(time.time()) + 80_000)}
+    for headers, expected_s in [(reset, None), ({**reset, "retry-after": "7"}, 7.0), ({}, None)]:
+        error = error_for_answer(status, {}, host="h", nsid=UPLOAD_BLOB, headers=headers)
+        assert isinstance(error, TransientError)
+        assert error.retry_after_s == expected_s
 
 
 @pytest.mark.parametrize("body", [{}, {"error": None, "message": 7}, {"error": ["x"], "message": {"a": 1}}])
@@ -155,6 +272,17 @@ def test_what_the_host_was_given_in_confidence_is_not_repeated(place: str, paddi
     )
     assert "correct" not in error.with_hint()
     assert "…" in error.message
+
+
+@pytest.mark.parametrize("secret", ["correct horse/battery+ü", "s3cret"])
+def test_a_secret_is_hidden_however_it_is_spelled(secret: str) -> None:
+    data = secret.encode()
+    spellings = {
+        *(secret, quote(secret), quote(secret, safe=""), quote_plus(secret), data.hex(), data.hex().upper()),
+        *(b64encode(data).decode(), b64encode(data).decode().rstrip("="), urlsafe_b64encode(data).decode()),
+    }
+    for spelling in spellings:
+        assert spelling.rstrip("=") not in one_line(f"you sent {spelling}, did you not?", [secret])
 
 
 def test_hiding_a_secret_does_not_change_what_the_answer_means() -> None:

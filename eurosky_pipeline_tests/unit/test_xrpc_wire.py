@@ -12,14 +12,16 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient, fetch_json, new_http_client
+from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.errors import HostUnreachable, RequestRefused
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 
 NSID = "com.example.some.method"
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 SILENCE = b""
 PATIENCE = httpx.Timeout(5, read=0.3)
+ANYWHERE = HostPolicy(is_private_allowed=True)
 
 
 class Wire:
@@ -77,7 +79,8 @@ def with_length(body: bytes, status: str = "200 OK", announced: int | None = Non
 
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+    with new_http_client(5, ANYWHERE) as client:
+        client.timeout = PATIENCE
         yield client
 
 
@@ -191,7 +194,7 @@ def test_a_host_that_nobody_listens_on_cannot_be_connected_to(http: httpx.Client
 
 
 def test_the_client_of_a_real_run_follows_no_redirect() -> None:
-    with wire() as inside, new_http_client(5) as shared:
+    with wire() as inside, new_http_client(5, ANYWHERE) as shared:
         redirect = f"HTTP/1.1 302 Found\r\nLocation: {inside.url}/latest\r\nContent-Length: 0\r\n\r\n".encode()
         with wire(redirect) as server, pytest.raises(RequestRefused, match=f"redirects {NSID} to {inside.url}/latest"):
             XrpcClient(shared, server.url).query(NSID)
@@ -199,9 +202,9 @@ def test_the_client_of_a_real_run_follows_no_redirect() -> None:
 
 
 def test_bytes_are_asked_for_as_they_are_and_not_compressed() -> None:
-    with wire(reply_of({}), reply_of({"id": DID})) as server, new_http_client(5) as shared:
+    with wire(reply_of({}), reply_of({"id": DID})) as server, new_http_client(5, ANYWHERE) as shared:
         XrpcClient(shared, server.url).query(NSID)
-        fetch_json(shared, f"{server.url}/{DID}", host="plc", what=DID)
+        shared.get(f"{server.url}/{DID}")
     assert all("accept-encoding: identity" in head for head, _ in server.requests)
 
 
@@ -210,7 +213,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: p
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with wire(reply_of({"direct": True})) as server, new_http_client(5) as shared:
+    with wire(reply_of({"direct": True})) as server, new_http_client(5, ANYWHERE) as shared:
         assert XrpcClient(shared, server.url).query(NSID) == {"direct": True}
 
 

@@ -1,0 +1,279 @@
+"""The guarded way to the network: what is connected to is what the host policy has just judged.
+
+    httpx.Client → GuardedTransport   scheme, name, port of each request; no cookies, no redirects, bounded heads
+                   └ httpcore pool    keep-alive, by origin; one pool never serves two policies
+                     └ GuardedBackend resolves once, refuses, connects to the addresses that were judged
+                       └ BoundedStream  counts and times what comes between the pieces of a body
+
+TLS is done by httpcore with the name of the URL: certificates and the Host header are as if nothing were between. A
+refusal is a SettingsError with code `host_refused`, from whichever layer, and never looks like a failed connection.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+from eurosky_pipeline.xrpc.errors import AnswerInvalid
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.proxies import Proxies
+from eurosky_pipeline.xrpc.resolver import Endpoint
+
+MAX_HEAD_BYTES = 64 * 1024
+"""For all that is no body: status line and headers, 1xx answers before them; and between two pieces of a body, chunk
+sizes, extensions and trailers. Honest heads are below 16 KiB."""
+HEAD_TIMEOUT_S = 60.0
+"""For the same, from its first byte; the wait for that one is the client's read time-out."""
+MAX_ADDRESSES = 8
+"""Tried before a host is given up; a name may have hundreds."""
+CONNECT_TIMEOUT_S = 10.0
+
+_SAME_IN_HTTPX = {
+    getattr(httpcore, name): getattr(httpx, name)
+    for name in (
+        *("ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"),
+        *("ConnectError", "ReadError", "WriteError", "ProxyError"),
+        *("UnsupportedProtocol", "LocalProtocolError", "RemoteProtocolError"),
+    )
+}
+
+
+class GuardedTransport(httpx.BaseTransport):
+    """Send requests to hosts that the policy allows, and to no others; threads may share it.
+
+    Of an answer's headers, `Set-Cookie` is dropped: no host gets to mark us, nor to see what another one set. httpx
+    follows none of the redirects, whatever it is told: that is the caller's to do, hop by hop, from `Location`.
+    """
+
+    def __init__(self, policy: HostPolicy, *, limits: httpx.Limits, proxies: Proxies) -> None:
+        ssl_context = httpx.create_ssl_context()  # SSL_CERT_FILE and SSL_CERT_DIR are the operator's
+        self._policy = policy
+        self._proxies = proxies
+
+        def pool(backend: GuardedBackend, proxy: httpcore.Proxy | None = None) -> httpcore.ConnectionPool:
+            return httpcore.ConnectionPool(
+                ssl_context=ssl_context,
+                proxy=proxy,
+                max_connections=limits.max_connections,
+                max_keepalive_connections=limits.max_keepalive_connections,
+                keepalive_expiry=limits.keepalive_expiry,
+                network_backend=backend,
+            )
+
+        self._direct = pool(GuardedBackend(policy))
+        anywhere = GuardedBackend(HostPolicy(is_private_allowed=True))  # it connects to the operator's proxy only
+        self._by_proxy = {proxy: pool(anywhere, _as_httpcore(proxy)) for proxy in proxies.by_scheme.values()}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises: SettingsError, HostUnreachable, AnswerInvalid; httpx's errors for what fails on the way."""
+        self._policy.normalize(str(request.url.copy_with(raw_path=b"/", fragment=None)))
+        proxy = self._proxies.proxy_for(request.url)
+        if proxy is not None:
+            self._policy.endpoints(request.url.host, request.url.port or 443)
+        pool = self._direct if proxy is None else self._by_proxy[proxy]
+        with _httpx_errors():
+            answer = pool.handle_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(
+                        scheme=request.url.raw_scheme,
+                        host=request.url.raw_host,
+                        port=request.url.port,
+                        target=request.url.raw_path,
+                    ),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        stream = answer.extensions.get("network_stream")
+        if isinstance(stream, BoundedStream):
+            stream.restart()
+        return _Answer(
+            answer.status,
+            headers=[(name, value) for name, value in answer.headers if name.lower() != b"set-cookie"],
+            stream=_Body(answer, stream),
+            extensions=answer.extensions,
+        )
+
+    def close(self) -> None:
+        for pool in (self._direct, *self._by_proxy.values()):
+            pool.close()
+
+
+class GuardedBackend(httpcore.NetworkBackend):
+    """Connect to the addresses that the policy returns, in their order, and never to a name."""
+
+    def __init__(self, policy: HostPolicy) -> None:
+        self._policy = policy
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002  nobody asks for one
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        """Raises: SettingsError, HostUnreachable (see `HostPolicy.endpoints`); httpcore's connection errors."""
+        endpoints = self._policy.endpoints(host, port)[:MAX_ADDRESSES]
+        deadline_s = time.monotonic() + (CONNECT_TIMEOUT_S if timeout is None else timeout)
+        last: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for tried, endpoint in enumerate(endpoints):
+            share_s = (deadline_s - time.monotonic()) / (len(endpoints) - tried)  # a dead one leaves time for the next
+            if share_s <= 0:
+                break
+            try:
+                return BoundedStream(_connect(endpoint, share_s), host)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+        raise last or httpcore.ConnectTimeout("timed out")
+
+
+class BoundedStream(httpcore.NetworkStream):
+    """A connection that does not listen for ever: see MAX_HEAD_BYTES and HEAD_TIMEOUT_S.
+
+    The count starts with each request written, and anew with `restart`: after a head, and after each piece of a body.
+    Bodies have their own bounds, where they are read.
+    """
+
+    def __init__(self, sock: socket.socket, host: str) -> None:
+        self._socket = sock
+        self._host = host
+        self.restart()
+
+    def restart(self) -> None:
+        self._overhead_bytes = 0
+        self._first_byte_s: float | None = None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._overhead_bytes >= MAX_HEAD_BYTES:
+            raise AnswerInvalid(f"{self._host} sent more than {MAX_HEAD_BYTES} bytes of headers")
+        if self._first_byte_s is not None:
+            left_s = self._first_byte_s + HEAD_TIMEOUT_S - time.monotonic()
+            if left_s <= 0:
+                raise httpcore.ReadTimeout(f"its headers took more than {HEAD_TIMEOUT_S:.0f} s")
+            timeout = left_s if timeout is None else min(timeout, left_s)
+        with _socket_errors(httpcore.ReadTimeout, httpcore.ReadError):
+            self._socket.settimeout(timeout)
+            data = self._socket.recv(min(max_bytes, MAX_HEAD_BYTES - self._overhead_bytes))
+        self._overhead_bytes += len(data)
+        if self._first_byte_s is None:
+            self._first_byte_s = time.monotonic()
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.restart()
+        rest = memoryview(buffer)
+        with _socket_errors(httpcore.WriteTimeout, httpcore.WriteError):
+            while rest:
+                self._socket.settimeout(timeout)
+                rest = rest[self._socket.send(rest) :]
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        with _socket_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
+            try:
+                self._socket.settimeout(timeout)
+                return BoundedStream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._host)
+            except Exception:
+                self.close()
+                raise
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore's own streams tell."""
+        if info == "is_readable":  # while idle: the other side has hung up, or speaks without being asked
+            return _is_readable(self._socket)
+        if info == "ssl_object":
+            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        if info in {"client_addr", "server_addr"}:
+            return self._socket.getsockname() if info == "client_addr" else self._socket.getpeername()
+        return self._socket if info == "socket" else None
+
+
+class _Answer(httpx.Response):
+    @property
+    def has_redirect_location(self) -> bool:
+        """Never, to httpx: it parses `Location` even where it does not follow, and some values make it raise errors
+        that are not its own, or let a redirect look like a broken connection."""
+        return False
+
+
+class _Body(httpx.SyncByteStream):
+    """A body whose every piece starts the count of what comes between pieces anew."""
+
+    def __init__(self, answer: httpcore.Response, stream: object) -> None:
+        self._answer = answer
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _httpx_errors():
+            for piece in self._answer.iter_stream():
+                if isinstance(self._stream, BoundedStream):
+                    self._stream.restart()
+                yield piece
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
+    with _socket_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
+        sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout_s)
+            sock.connect(endpoint.address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    if sock.fileno() < 0:
+        return True
+    poll = select.poll()  # select() cannot watch descriptors from 1024 up
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _as_httpcore(proxy: httpx.Proxy) -> httpcore.Proxy:
+    return httpcore.Proxy(
+        url=httpcore.URL(
+            scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
+        ),
+        auth=proxy.raw_auth,
+        headers=proxy.headers.raw,
+    )
+
+
+@contextmanager
+def _socket_errors(on_timeout: type[Exception], on_error: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise on_timeout(str(error)) from error
+    except OSError as error:
+        raise on_error(str(error)) from error
+
+
+@contextmanager
+def _httpx_errors() -> Iterator[None]:
+    """httpcore's errors under the names that callers of httpx know; others, such as a refusal, as they are."""
+    try:
+        yield
+    except tuple(_SAME_IN_HTTPX) as error:
+        raise _SAME_IN_HTTPX[type(error)](str(error)) from error
