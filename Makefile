@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test bench lint lock clean
 
 demo: $(INSTALLED)  ## a real account, moved between two real servers on this machine, and verified
 	@$(BIN)/eurosky demo
 
 test: $(INSTALLED)  ## every test; the ones on real servers too
 	@$(BIN)/python -m pytest
+
+bench: $(INSTALLED)  ## the protocol core beside a plain baseline and beside its peers; about five minutes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock
+	@$(BIN)/python -m benchmarks.core
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -22,6 +26,8 @@ lock:  ## pin what setup.py allows, with hashes and without any index's address
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --extra sandbox --extra dev setup.py --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header benchmarks/requirements.in --output-file benchmarks/requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
