@@ -1,7 +1,8 @@
 """The protocol core: bytes and streams in, values out.
 
-Belongs here: syntax, varints, CIDs, DAG-CBOR, CAR files, the Merkle search tree, commits, blob references, and
-reading a repository made of them. Does not: anything that knows a network, a database or Dagster.
+Belongs here: syntax, varints, CIDs, DAG-CBOR, CAR files, the Merkle search tree, commits, keys and signatures, blob
+references, and reading and verifying a repository made of them. Does not: anything that knows a network, a database or
+Dagster. docs/protocol.md tells the tricky bits, and where each rule comes from.
 
 Terminology. A *repository* is a signed *commit* that points at the root of a *Merkle search tree* (MST), whose leaves
 map `collection/rkey` keys to *records*. All are DAG-CBOR *blocks* named by the SHA-256 of their bytes (a *CID*), and a
