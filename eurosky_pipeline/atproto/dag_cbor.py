@@ -26,8 +26,8 @@ LINK_HEAD: Final = bytes([0xD8, LINK_TAG, 0x58, 1 + CID_BYTES, 0x00])
 """What stands before a link's 36 bytes: the tag, the head of a byte string, and the multibase zero."""
 LINK_BYTES: Final = len(LINK_HEAD) + CID_BYTES
 MAX_DEPTH: Final = 256
-_MAX_KNOWN_MAPS: Final = 4096
-_MAX_KNOWN_MAP_BYTES: Final = 1024
+_MAX_KNOWN_MAPS: Final = 1024
+_MAX_KNOWN_MAP_BYTES: Final = 512
 
 
 class CborError(IntegrityError):

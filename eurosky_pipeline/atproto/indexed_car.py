@@ -23,13 +23,16 @@ OnError = Callable[[IntegrityError], None]
 """Is told of a fault, and the reading goes on behind it."""
 
 _MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
+_KEPT_OVERHEAD_BYTES: Final = 150
+"""About what an object and its place in a dict take, however short the data."""
 _CLOSED: Final = -1
 
-# An entry of the index: the data's offset, two marks and the data's length, in one integer.
-_OFFSET_SHIFT: Final = 25
-_REACHED: Final = 1 << 24
-_SOUND: Final = 1 << 23
-_LENGTH_MASK: Final = _SOUND - 1
+# An entry of the index: the data's offset, three marks and the data's length, in one integer.
+_OFFSET_SHIFT: Final = 26
+_REACHED: Final = 1 << 25
+_SOUND: Final = 1 << 24
+_FAULTY: Final = 1 << 23
+_LENGTH_MASK: Final = _FAULTY - 1
 
 
 class RepoError(IntegrityError):
@@ -80,6 +83,7 @@ class IndexedCar:
         """
         self._entries: dict[bytes, int] = {}
         self._kept_nodes: dict[bytes, bytes] = {}
+        self._kept_bytes = 0
         self.duplicate_count = 0
         self.reached_count = 0
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -133,6 +137,14 @@ class IndexedCar:
         """Whether the block is known to be a map in strict DAG-CBOR; if not, it may still be one."""
         return self._entries.get(cid, 0) & _SOUND != 0
 
+    def is_faulty_record(self, cid: bytes) -> bool:
+        """Whether the block is known to be no map in strict DAG-CBOR."""
+        return self._entries.get(cid, 0) & _FAULTY != 0
+
+    def note_record(self, cid: bytes, *, is_sound: bool) -> None:
+        """Remember what has been found out, for many keys can name one large block. Raises KeyError without it."""
+        self._entries[cid] |= _SOUND if is_sound else _FAULTY
+
     def reach(self, cid: bytes) -> bool:
         """Note that the root leads to a block; False if the file does not hold it."""
         entry = self._entries.get(cid)
@@ -145,7 +157,7 @@ class IndexedCar:
 
     def _index_blocks(self, reader: CarReader, max_blocks: int, *, with_records: bool) -> IntegrityError | None:
         """Note the blocks up to the end of the file, or up to the first fault, which is returned."""
-        entries, kept_nodes, kept_bytes = self._entries, self._kept_nodes, 0
+        entries, kept_nodes = self._entries, self._kept_nodes
         try:
             for cid, data, offset in reader:
                 if cid in entries:
@@ -154,8 +166,8 @@ class IndexedCar:
                 mark = 0
                 if data.startswith(NODE_START):
                     # a file is read by pieces, but its tree in leaps: each saved read is a call to the system
-                    kept_bytes += len(data)
-                    if kept_bytes <= _MAX_KEPT_BYTES:
+                    self._kept_bytes += len(data) + _KEPT_OVERHEAD_BYTES
+                    if self._kept_bytes <= _MAX_KEPT_BYTES:
                         kept_nodes[cid] = data
                 elif with_records and _is_record(data):
                     mark = _SOUND

@@ -85,13 +85,14 @@ def walk(
 
     Args:
         on_error: is told of each node that is missing or wrong, whose subtree is then left out; without it, the first
-            such node ends the walk.
+            such node ends the walk. A node that was wrong at one place is not read again at another.
 
     Raises:
         MstError: where the tree is not canonical, with the `node` at fault; or whatever `load` raises for a missing
             block.
     """
     pending: list[_Subtree | Entry] = [_Subtree(root, None, b"", None)]
+    refused: set[bytes] = set()  # a hostile tree links to one large node thousands of times
     while pending:
         part = pending.pop()
         if type(part) is Entry:
@@ -99,10 +100,14 @@ def walk(
             continue
         assert type(part) is _Subtree  # noqa: S101 - for the type checker
         try:
+            if part.cid in refused:
+                raise MstError("a node that is wrong at one place stands at another place too", node=part.cid)
             node, height = _open(part, load)
         except IntegrityError as error:
             if on_error is None:
                 raise
+            if isinstance(error, MstError):
+                refused.add(part.cid)
             on_error(error)
             continue
         if height == 0:

@@ -104,9 +104,20 @@ class RepoFile:
         return value
 
     def check_record(self, key: str, cid: bytes) -> None:
-        """`value` without the value; almost free if the file was opened `with_records`. Raises RepoError."""
-        if not self._car.is_sound_record(cid):
+        """`value` without the value; almost free if the file was opened `with_records`. Raises RepoError.
+
+        No block is decoded twice, however many keys name it.
+        """
+        if self._car.is_sound_record(cid):
+            return
+        if self._car.is_faulty_record(cid):
+            raise RepoError(f"the record {key} is the block {Cid(cid)}, which is none", offset=self._car.offset(cid))
+        try:
             self.value(key, cid)
+        except RepoError:
+            self._car.note_record(cid, is_sound=False)
+            raise
+        self._car.note_record(cid, is_sound=True)
 
     def block(self, cid: bytes) -> bytes:
         """A block's data. Raises RepoError if the file does not hold it, or has been cut since it was opened."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -56,27 +56,28 @@ class Verification:
 
 
 class _Problems:
-    """Collects faults; the number of those that it keeps is bounded, as a hostile file has millions."""
+    """Collects faults; the number of those that it keeps is bounded, as a hostile file has millions.
+
+    It keeps none of the errors themselves: each would hold on to the block in which it was found.
+    """
 
     def __init__(self) -> None:
-        self.errors: list[IntegrityError] = []
+        self._kept: list[tuple[Problem, bytes]] = []  # with the CID of what is missing, if that is the fault
         self.count = 0
 
     def add(self, error: IntegrityError) -> None:
         self.count += 1
-        if len(self.errors) < MAX_PROBLEMS:
-            self.errors.append(error)
+        if len(self._kept) < MAX_PROBLEMS:
+            missing = error.cid if isinstance(error, BlockMissingError) else b""
+            self._kept.append((Problem(error.code, error.offset, error.detail), missing))
+
+    def missing(self) -> list[bytes]:
+        """The CIDs of the blocks that are missing, of the kept ones."""
+        return [cid for _, cid in self._kept if cid]
 
     def told(self, links: dict[bytes, int]) -> tuple[Problem, ...]:
         """The kept ones; `links` are the places from where missing blocks are linked."""
-        return tuple(
-            Problem(
-                error.code,
-                links.get(error.cid, error.offset) if isinstance(error, BlockMissingError) else error.offset,
-                error.detail,
-            )
-            for error in self.errors
-        )
+        return tuple(replace(problem, offset=links.get(cid, problem.offset)) for problem, cid in self._kept)
 
 
 def verify_car(path: Path, *, key: PublicKey | None = None) -> Verification:
@@ -99,7 +100,7 @@ def verify_car(path: Path, *, key: PublicKey | None = None) -> Verification:
                     verify_signature(repo.commit, key)
                 except IntegrityError as error:
                     problems.add(error)
-            missing = [error.cid for error in problems.errors if isinstance(error, BlockMissingError)]
+            missing = problems.missing()
             return Verification(
                 blocks=repo.block_count,
                 orphan_blocks=repo.orphan_count(),

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from eurosky_pipeline.atproto.blob_refs import find_blob_refs
 from eurosky_pipeline.atproto.car import CarReader
 from eurosky_pipeline.atproto.cid import cid_of
-from eurosky_pipeline.atproto.mst import build, walk
+from eurosky_pipeline.atproto.mst import build, parse_node, walk
 from eurosky_pipeline.atproto.repo import open_repo
+from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline.errors import IntegrityError
 from eurosky_pipeline_tests.builders import (
+    keys_at_height,
     make_blob_ref,
     make_car,
     make_legacy_blob_ref,
@@ -95,15 +97,74 @@ def test_bytes_of_any_kind_are_no_car(data):
         list(CarReader(io.BytesIO(data)))
 
 
-def test_every_single_flipped_bit_of_a_repository_is_refused(path):
+def some_keys(*heights: int) -> list[str]:
+    """A key at each of these heights, rising."""
+    found = [next(keys_at_height(heights[0]))]
+    for height in heights[1:]:
+        found.append(next(key for key in keys_at_height(height) if key > found[-1]))
+    return [key.decode() for key in found]
+
+
+SMALL_REPOS = {
+    "no record": [],
+    "one height": some_keys(0, 0),
+    "three heights": some_keys(0, 2, 1, 0),
+    "a gap between heights": some_keys(3, 0),
+    "subtrees on both sides": some_keys(0, 1, 0, 1, 0),
+}
+small_repos = pytest.mark.parametrize(
+    "records", [{key: {"n": n} for n, key in enumerate(keys)} for keys in SMALL_REPOS.values()], ids=SMALL_REPOS
+)
+
+
+def is_whole(path: Path, data: bytes) -> bool:
+    """By both readers: the one that raises at the first fault, and the one that collects them all."""
+    try:
+        read_records(path, data)
+    except IntegrityError:
+        is_raised = True
+    else:
+        is_raised = False
+    found = verify_car(path)
+    assert found.is_whole != is_raised
+    assert found.is_whole == (not found.problems)
+    return found.is_whole
+
+
+def test_the_small_repositories_have_several_heights_and_subtrees_of_each_kind():
+    shapes = set()
+    for keys in SMALL_REPOS.values():
+        nodes = [parse_node(data) for _, data in make_repo(dict.fromkeys(keys, {})).nodes]
+        shapes.add((len(nodes), any(not node.entries for node in nodes), any(node.left for node in nodes)))
+    assert shapes == {(1, True, False), (1, False, False), (4, False, True), (4, True, True), (4, False, True)}
+
+
+@small_repos
+def test_every_single_flipped_bit_of_a_repository_is_refused(path, records):
     """Also in orphans and duplicates: every block is hashed, and the header's root must be there."""
-    data = make_repo_car(make_posts(2), orphans=[{"old": 1}], duplicates=1)
-    assert read_records(path, data) == make_posts(2)
+    data = make_repo_car(records, orphans=[{"old": 1}], duplicates=1)
+    assert is_whole(path, data)
     for place in range(len(data) * 8):
         flipped = bytearray(data)
         flipped[place // 8] ^= 1 << place % 8
-        with pytest.raises(IntegrityError):
-            read_records(path, bytes(flipped))
+        assert not is_whole(path, bytes(flipped)), place
+
+
+@small_repos
+def test_every_truncation_of_a_repository_is_refused(path, records):
+    data = make_repo_car(records)
+    assert is_whole(path, data)
+    for length in range(len(data)):
+        assert not is_whole(path, data[:length]), length
+
+
+@small_repos
+def test_every_byte_put_in_or_taken_out_is_refused(path, records):
+    data = make_repo_car(records)
+    for place in range(len(data)):
+        assert not is_whole(path, data[:place] + data[place + 1 :]), place
+        for byte in (b"\x00", b"\x24", b"\xff"):
+            assert not is_whole(path, data[:place] + byte + data[place:]), place
 
 
 refs = st.sampled_from([make_blob_ref(b"1"), make_blob_ref(b"2"), make_legacy_blob_ref(b"3")])
