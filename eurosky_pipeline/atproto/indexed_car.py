@@ -133,6 +133,10 @@ class IndexedCar:
         """Where in the file a block's data begin, in bytes. Raises KeyError if the file does not hold it."""
         return self._entries[cid] >> _OFFSET_SHIFT
 
+    def length(self, cid: bytes) -> int:
+        """How many bytes a block's data are. Raises KeyError if the file does not hold it."""
+        return self._entries[cid] & _LENGTH_MASK
+
     def is_sound_record(self, cid: bytes) -> bool:
         """Whether the block is known to be a map in strict DAG-CBOR; if not, it may still be one."""
         return self._entries.get(cid, 0) & _SOUND != 0

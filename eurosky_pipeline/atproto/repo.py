@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from eurosky_pipeline.atproto import dag_cbor, mst
 from eurosky_pipeline.atproto.cid import Cid
@@ -15,6 +15,10 @@ from eurosky_pipeline.atproto.syntax import is_repo_path
 from eurosky_pipeline.errors import IntegrityError
 
 __all__ = ["BlockMissingError", "Record", "RepoError", "RepoFile", "open_repo"]
+
+_MAX_SHARING: Final = 10
+_FREE_READING_BYTES: Final = 64 * 1024 * 1024
+# Two keys may share a record's block. In an honest repository few do; in a hostile one a million keys share one of 4 MiB.
 
 _T = TypeVar("_T")
 
@@ -91,9 +95,16 @@ class RepoFile:
         """Every record, in key order, decoded.
 
         Raises:
-            MstError, RepoError: the tree is not canonical, a block is missing, or a record is malformed.
+            MstError, RepoError: the tree is not canonical, a block is missing, or a record is malformed; or so many
+                keys share large blocks that reading them would take many times as long as the file is large.
         """
+        left_bytes = _FREE_READING_BYTES + _MAX_SHARING * self.size_bytes
         for key, cid in self.keys():
+            left_bytes -= self._car.length(cid)
+            if left_bytes < 0:
+                raise RepoError(
+                    f"the keys up to {key} name the same large blocks again and again", offset=self._car.offset(cid)
+                )
             yield Record(key, cid, self.value(key, cid))
 
     def value(self, key: str, cid: bytes) -> dict[str, Any]:

@@ -107,8 +107,6 @@ def some_keys(*heights: int) -> list[str]:
 
 SMALL_REPOS = {
     "no record": [],
-    "one height": some_keys(0, 0),
-    "three heights": some_keys(0, 2, 1, 0),
     "a gap between heights": some_keys(3, 0),
     "subtrees on both sides": some_keys(0, 1, 0, 1, 0),
 }
@@ -132,11 +130,18 @@ def is_whole(path: Path, data: bytes) -> bool:
 
 
 def test_the_small_repositories_have_several_heights_and_subtrees_of_each_kind():
-    shapes = set()
-    for keys in SMALL_REPOS.values():
-        nodes = [parse_node(data) for _, data in make_repo(dict.fromkeys(keys, {})).nodes]
-        shapes.add((len(nodes), any(not node.entries for node in nodes), any(node.left for node in nodes)))
-    assert shapes == {(1, True, False), (1, False, False), (4, False, True), (4, True, True), (4, False, True)}
+    nodes = [
+        [parse_node(data) for _, data in make_repo({key: {"n": 0} for key in keys}).nodes]
+        for keys in SMALL_REPOS.values()
+    ]
+    _, gap, both_sides = nodes
+    assert [(len(node.entries), node.left is not None) for node in gap] == [
+        (1, False),
+        (0, True),
+        (0, True),
+        (1, False),
+    ]
+    assert any(node.left and all(entry.right for entry in node.entries) for node in both_sides)
 
 
 @small_repos
@@ -163,8 +168,7 @@ def test_every_byte_put_in_or_taken_out_is_refused(path, records):
     data = make_repo_car(records)
     for place in range(len(data)):
         assert not is_whole(path, data[:place] + data[place + 1 :]), place
-        for byte in (b"\x00", b"\x24", b"\xff"):
-            assert not is_whole(path, data[:place] + byte + data[place:]), place
+        assert not is_whole(path, data[:place] + b"\x24" + data[place:]), place
 
 
 refs = st.sampled_from([make_blob_ref(b"1"), make_blob_ref(b"2"), make_legacy_blob_ref(b"3")])

@@ -94,6 +94,16 @@ def test_two_keys_may_share_one_record_block(opened):
     assert (repo.orphan_count(), repo.duplicate_count) == (0, 0)
 
 
+def test_a_block_shared_by_so_many_keys_that_reading_would_never_end_is_refused(opened):
+    large = {"text": "x" * 1_000_000}
+    shared = {f"app.bsky.feed.post/{number:04}": large for number in range(150)}
+    with pytest.raises(RepoError, match="again and again"):
+        list(opened(make_repo_car(shared)).records())
+    few = dict(list(shared.items())[:50])
+    assert len(list(opened(make_repo_car(few)).records())) == 50
+    assert len(list(opened(make_repo_car(shared)).keys())) == 150
+
+
 def test_two_walks_do_not_disturb_each_other(opened):
     repo = opened(make_repo_car(POSTS))
     pairs = list(zip(repo.records(), repo.records(), strict=True))
