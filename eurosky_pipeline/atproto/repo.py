@@ -18,7 +18,7 @@ __all__ = ["BlockMissingError", "Record", "RepoError", "RepoFile", "open_repo"]
 
 _MAX_SHARING: Final = 10
 _FREE_READING_BYTES: Final = 64 * 1024 * 1024
-# Two keys may share a record's block. In an honest repository few do; in a hostile one a million keys share one of 4 MiB.
+# Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 
 _T = TypeVar("_T")
 

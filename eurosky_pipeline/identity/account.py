@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eurosky_pipeline.atproto.commit import Commit, verify_signature
+from eurosky_pipeline.atproto.keys import parse_document_key
 from eurosky_pipeline.atproto.syntax import normalize_handle
-from eurosky_pipeline.errors import FatalError, PermanentError, TransientError
+from eurosky_pipeline.errors import FatalError, IntegrityError, PermanentError, TransientError
 from eurosky_pipeline.identity.did import resolve_did
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.identity.document import DidDocument, DocumentKey
@@ -110,6 +112,22 @@ def check_account(directory: Directory, *, did: str, handle: str | None, source_
     elif document.pds_url != source_pds:
         warnings.append(f"the DID document names {document.pds_url}, and not the source given, {source_pds}")
     return AccountCheck(document, is_handle_verified=is_claimed and named == did, warnings=tuple(warnings))
+
+
+def signature_doubt(document: DidDocument | None, commit: Commit) -> str:
+    """Why a commit cannot be said to be signed by the key of the DID document; "" if it is signed by it.
+
+    A doubt is no proof of a forgery: after an account has moved, the new host serves the commit that the old one has
+    signed until the account writes again.
+    """
+    if document is None or document.signing_key is None:
+        return "the commit's signature was not checked: the account's key is not known"
+    try:
+        key = parse_document_key(document.signing_key.type, document.signing_key.public_key_multibase)
+        verify_signature(commit, key)
+    except IntegrityError as error:
+        return error.message
+    return ""
 
 
 def _named_did(directory: Directory, did: str, handle: str, warnings: list[str]) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX, disk_errors_named
+from eurosky_pipeline.atproto.commit import Commit
 from eurosky_pipeline.atproto.repo import open_repo
 from eurosky_pipeline.atproto.summary import RepoSummary, summarize
 from eurosky_pipeline.errors import FatalError, IntegrityError
@@ -31,11 +32,12 @@ class RepoRejected(FatalError):
 
 @dataclass(frozen=True, slots=True)
 class ExportedRepo:
-    """A verified CAR on disk. `sha256` is of the file, in hex."""
+    """A verified CAR on disk. `sha256` is of the file, in hex; who has signed `commit` has not been asked."""
 
     path: Path
     size_bytes: int
     sha256: str
+    commit: Commit
     summary: RepoSummary
 
 
@@ -67,12 +69,12 @@ def export_repo(
     partial = target.with_name(target.name + PARTIAL_SUFFIX)
     try:
         size_bytes, sha256 = download_repo(source, did, partial, max_bytes=max_bytes, stop=stop, on_bytes=on_bytes)
-        summary = _verified_summary(partial, did, source.host)
+        commit, summary = _verified(partial, did, source.host)
         on_verified(summary)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return ExportedRepo(target, size_bytes, sha256, summary)
+    return ExportedRepo(target, size_bytes, sha256, commit, summary)
 
 
 def download_repo(
@@ -103,7 +105,7 @@ def download_repo(
     return size_bytes, digest.hexdigest()
 
 
-def _verified_summary(path: Path, did: str, host: str) -> RepoSummary:
+def _verified(path: Path, did: str, host: str) -> tuple[Commit, RepoSummary]:
     try:
         with open_repo(path) as repo:
             if repo.commit.did != did:
@@ -112,7 +114,7 @@ def _verified_summary(path: Path, did: str, host: str) -> RepoSummary:
                     code="foreign_repo",
                     hint="do not import it; tell the host's operator, or check the DID",
                 )
-            return summarize(repo)
+            return repo.commit, summarize(repo)
     except IntegrityError as error:
         raise RepoRejected(
             f"{host} sent a repository for {did} that is not whole: {error.message}",

@@ -167,8 +167,9 @@ def test_a_migration_of_an_account_with_its_own_handle_has_nothing_to_warn_of(re
     run = export(registry, account)
     assert run.result.success
     metadata = run.metadata("exported_car")
-    assert metadata["identity_warnings"] == []
+    assert metadata["warnings"] == []
     assert metadata["is_handle_verified"] is True
+    assert metadata["is_signature_verified"] is True
     registry.cancel(run.migration.token)
 
 
@@ -187,7 +188,7 @@ def test_a_handle_that_nobody_knows_is_a_warning_and_the_export_goes_on(registry
     assert run.result.success
     metadata = run.metadata("exported_car")
     assert metadata["is_handle_verified"] is False
-    unknown, unclaimed = metadata["identity_warnings"]
+    unknown, unclaimed = metadata["warnings"]
     assert unknown.startswith("the handle could not be confirmed")
     assert unclaimed == (
         f"the DID document claims the handle {another.handle}, and not the handle given, nobody-is-called-that.test"
@@ -197,11 +198,15 @@ def test_a_handle_that_nobody_knows_is_a_warning_and_the_export_goes_on(registry
     registry.cancel(run.migration.token)
 
 
-def test_a_document_that_names_another_server_is_a_warning_and_the_source_given_is_used(
+def test_a_document_that_names_another_server_and_key_is_a_warning_each_and_the_source_given_is_used(
     registry, account, monkeypatch
 ) -> None:
+    other_key = signing_key_of(Curve.P256, bytes(range(32))).public_key
     document = {
         "id": account.did,
+        "verificationMethod": [
+            {"id": "#atproto", "type": "Multikey", "controller": account.did, "publicKeyMultibase": other_key.multikey}
+        ],
         "alsoKnownAs": [f"at://{account.handle}"],
         "service": [
             {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": "https://other.example"}
@@ -215,9 +220,11 @@ def test_a_document_that_names_another_server_is_a_warning_and_the_source_given_
     assert run.result.success
     warning = f"the DID document names https://other.example, and not the source given, {account.source_pds}"
     metadata = run.metadata("exported_car")
-    assert metadata["identity_warnings"] == [warning]
+    assert metadata["warnings"][0] == warning
+    assert f"is not signed by {other_key.did_key}" in metadata["warnings"][1]
     assert metadata["is_handle_verified"] is True
-    assert warning in metadata["summary"]
+    assert metadata["is_signature_verified"] is False
+    assert all(text in metadata["summary"] for text in metadata["warnings"])
     registry.cancel(run.migration.token)
 
 

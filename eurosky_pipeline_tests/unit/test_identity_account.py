@@ -11,12 +11,22 @@ import dns.message
 import httpx
 import pytest
 
+from eurosky_pipeline.atproto.cid import cid_of
+from eurosky_pipeline.atproto.commit import VOID_SIGNATURE, Commit, sign
+from eurosky_pipeline.atproto.keys import Curve, signing_key_of
 from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.identity import dns_txt
-from eurosky_pipeline.identity.account import AccountCheck, HandleMismatchError, Identity, check_account, identify
+from eurosky_pipeline.identity.account import (
+    AccountCheck,
+    HandleMismatchError,
+    Identity,
+    check_account,
+    identify,
+    signature_doubt,
+)
 from eurosky_pipeline.identity.did import DidInvalidError, DidNotFoundError
 from eurosky_pipeline.identity.directory import Directory
-from eurosky_pipeline.identity.document import DocumentKey
+from eurosky_pipeline.identity.document import DidDocument, DocumentKey
 from eurosky_pipeline.identity.handle import HandleNotFoundError
 from eurosky_pipeline.xrpc.errors import AnswerInvalid
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
@@ -234,3 +244,34 @@ def test_another_accounts_document_stops_the_migration(world: World) -> None:
     world.documents[BOB] = document(ALICE)
     with pytest.raises(AnswerInvalid):
         world.check(handle=None, did=BOB)
+
+
+SIGNER = signing_key_of(Curve.K256, bytes(range(32)))
+COMMIT = Commit(ALICE, 3, cid_of(b"tree"), "3jzfcijpj2z2a", None, VOID_SIGNATURE)
+
+
+def with_key(key: DocumentKey | None) -> DidDocument:
+    return DidDocument(ALICE, PDS, HANDLE, key)
+
+
+def test_a_commit_signed_by_the_key_of_the_document_leaves_no_doubt():
+    signed = sign(COMMIT, SIGNER)
+    assert signature_doubt(with_key(DocumentKey("Multikey", SIGNER.public_key.multikey)), signed) == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "because"),
+    [
+        pytest.param(None, "not known", id="no document"),
+        pytest.param(with_key(None), "not known", id="no key"),
+        pytest.param(with_key(DocumentKey("Multikey", KEY)), "not signed by", id="another key"),
+        pytest.param(with_key(DocumentKey("Multikey", "z" + "1" * 40)), "key", id="what is no key"),
+    ],
+)
+def test_any_other_commit_is_in_doubt_with_a_reason(found, because):
+    assert because in signature_doubt(found, sign(COMMIT, SIGNER))
+
+
+def test_a_commit_that_nobody_has_signed_is_in_doubt():
+    document_key = DocumentKey("Multikey", SIGNER.public_key.multikey)
+    assert "signed by nobody" in signature_doubt(with_key(document_key), COMMIT)

@@ -1,5 +1,6 @@
 """The source's repository, on disk and verified."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
@@ -8,7 +9,7 @@ from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MAN
 from eurosky_pipeline.atproto.car import read_root
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.identity.account import AccountCheck, check_account
+from eurosky_pipeline.identity.account import AccountCheck, check_account, signature_doubt
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
@@ -51,9 +52,17 @@ def exported_car(
             on_verified=lambda summary: _discard_stale(step, summary.root),
         )
         path = step.files.keep(ACCOUNT_CAR)
+        doubt = signature_doubt(account.document, exported.commit)
+        if doubt:
+            context.log.warning(f"[{step.token}] {doubt}")
         progress.end("exported_car", f"{exported.summary.records:,} records, {human_bytes(exported.size_bytes)}")
         return MaterializeResult(
-            metadata={**_metadata(step, exported, account), "path": str(path)},
+            metadata={
+                **_metadata(step, exported, [*account.warnings, *filter(None, [doubt])]),
+                "is_handle_verified": account.is_handle_verified,
+                "is_signature_verified": not doubt,
+                "path": str(path),
+            },
             check_results=[repo_is_whole(exported.summary)],
         )
 
@@ -75,14 +84,14 @@ def _check_account(pds: PdsResource, step: Step) -> AccountCheck:
     )
 
 
-def _metadata(step: Step, exported: ExportedRepo, account: AccountCheck) -> dict[str, Any]:
+def _metadata(step: Step, exported: ExportedRepo, warnings: Sequence[str]) -> dict[str, Any]:
     summary = exported.summary
     size = human_bytes(exported.size_bytes)
     return {
         "summary": markdown(
             f"**{summary.records:,} records** in {size} from {step.migration.source_pds}",
             markdown_table(["collection", "records"], summary.records_by_collection.items()),
-            *(f"⚠ {warning}" for warning in account.warnings),
+            *(f"⚠ {warning}" for warning in warnings),
         ),
         "size_bytes": exported.size_bytes,
         "sha256": exported.sha256,
@@ -93,7 +102,6 @@ def _metadata(step: Step, exported: ExportedRepo, account: AccountCheck) -> dict
         "orphan_blocks": summary.orphan_blocks,
         "duplicate_blocks": summary.duplicate_blocks,
         "blobs_referenced": summary.distinct_blobs,
-        "identity_warnings": list(account.warnings),
-        "is_handle_verified": account.is_handle_verified,
+        "warnings": list(warnings),
         "duration_s": step.duration_s,
     }
