@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, error_for_transport
+from eurosky_pipeline.xrpc.bodies import bounded_body
+from eurosky_pipeline.xrpc.errors import error_for_transport
 
 SILENCE_TIMEOUT_S = 10.0
 TOTAL_TIMEOUT_S = 20.0
@@ -36,18 +37,10 @@ def fetch(http: httpx.Client, url: str, *, what: str, max_bytes: int) -> Fetched
     """
     host = httpx.URL(url).netloc.decode("ascii", "replace")
     deadline_s = time.monotonic() + TOTAL_TIMEOUT_S
-    body = bytearray()
     headers = {"Accept-Encoding": "identity"}  # bounds are for bytes as they come, and few bytes can unpack to many
     try:
         with http.stream("GET", url, headers=headers, timeout=SILENCE_TIMEOUT_S, follow_redirects=False) as response:
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise AnswerInvalid(f"{host} answered {what} with more than {max_bytes} bytes")
-                if time.monotonic() > deadline_s:
-                    raise HostUnreachable(
-                        f"{host} took more than {TOTAL_TIMEOUT_S:.0f} s to answer {what}", hint="try again later"
-                    )
-            return Fetched(response.status_code, response.headers.get("location", ""), bytes(body))
+            body = bounded_body(response, host, what, max_bytes=max_bytes, deadline_s=deadline_s)
+            return Fetched(response.status_code, response.headers.get("location", ""), body)
     except httpx.HTTPError as error:
         raise error_for_transport(error, host=host, nsid=what) from None

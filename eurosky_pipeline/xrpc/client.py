@@ -20,7 +20,8 @@ import httpx
 from pydantic import SecretStr
 
 from eurosky_pipeline.xrpc.answers import error_for_answer, is_token_refused
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, error_for_transport
+from eurosky_pipeline.xrpc.bodies import bounded_body, chunks
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_transport
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.proxies import environment_proxies
 from eurosky_pipeline.xrpc.transport import CONNECT_TIMEOUT_S, GuardedTransport
@@ -168,14 +169,14 @@ class XrpcClient:
             yield Download(
                 size_bytes=int(announced) if _LENGTH.fullmatch(announced) else None,
                 mime_type=mime_type if mime_type.isascii() and mime_type.isprintable() else "",
-                chunks=_chunks(response, self.host, nsid),
+                chunks=chunks(response, self.host, nsid),
             )
 
     def _json(
         self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None, hidden: Iterable[str] = ()
     ) -> Json:
         with self._answer(nsid, build, bearer=bearer, hidden=hidden) as response:
-            raw = _bounded_body(response, self.host, nsid)
+            raw = _answer_body(response, self.host, nsid)
             encoding = response.headers.get("content-encoding", "identity")
         if not raw:
             return {}
@@ -207,7 +208,7 @@ class XrpcClient:
                 if response.is_success:
                     yield response
                     return
-                body = _json_object(_bounded_body(response, self.host, nsid)) or {}
+                body = _json_object(_answer_body(response, self.host, nsid)) or {}
             finally:
                 response.close()
             if self._authorization and token and not bearer and not is_last_try:
@@ -233,25 +234,9 @@ class XrpcClient:
         return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", headers=headers, **arguments)
 
 
-def _chunks(response: httpx.Response, host: str, nsid: str) -> Iterator[bytes]:
-    try:
-        yield from response.iter_raw()  # as they come: a given size would wait for that much from a slow host
-    except httpx.HTTPError as error:
-        raise error_for_transport(error, host=host, nsid=nsid) from None
-
-
-def _bounded_body(response: httpx.Response, host: str, nsid: str) -> bytes:
-    body = bytearray()
+def _answer_body(response: httpx.Response, host: str, nsid: str) -> bytes:
     deadline_s = time.monotonic() + JSON_TIMEOUT_S
-    for chunk in _chunks(response, host, nsid):
-        body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise AnswerInvalid(f"{host} answered {nsid} with more than {MAX_JSON_BYTES} bytes of JSON")
-        if time.monotonic() > deadline_s:
-            raise HostUnreachable(
-                f"{host} took more than {JSON_TIMEOUT_S:.0f} s to answer {nsid}", hint="try again later"
-            )
-    return bytes(body)
+    return bounded_body(response, host, nsid, max_bytes=MAX_JSON_BYTES, deadline_s=deadline_s)
 
 
 def _revealed(value: object) -> object:
