@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 
 from eurosky_pipeline.atproto import dag_cbor
 from eurosky_pipeline.atproto.cid import CID_BYTES, DAG_CBOR_PREFIX, RAW_PREFIX, Cid
-from eurosky_pipeline.atproto.varint import MAX_VARINT_BYTES, encode_varint, read_varint
+from eurosky_pipeline.atproto.varint import MAX_VARINT_BYTES, Readable, encode_varint, read_varint
 from eurosky_pipeline.errors import IntegrityError
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -48,7 +48,7 @@ class BlockHashError(CarError):
 
 
 class CarReader:
-    """Read a CAR from a binary stream, front to back; iterate to get its blocks.
+    """Read a CAR from a stream, front to back; iterate to get its blocks.
 
     An iteration that was left, by `break` or by a `BlockHashError`, is gone on with by the next one.
 
@@ -57,7 +57,7 @@ class CarReader:
         BlockHashError: with the offset of the block.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._buffer = b""  # read from the stream, and not handed out yet
         self._offset = 0  # of the buffer, in the file

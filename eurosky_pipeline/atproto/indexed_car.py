@@ -14,6 +14,7 @@ from eurosky_pipeline.atproto import dag_cbor
 from eurosky_pipeline.atproto.car import BlockHashError, CarError, CarReader
 from eurosky_pipeline.atproto.cid import CODEC_DAG_CBOR, Cid
 from eurosky_pipeline.atproto.mst_node import NODE_START
+from eurosky_pipeline.atproto.varint import Readable
 from eurosky_pipeline.errors import IntegrityError
 
 MAX_BLOCKS: Final = 10_000_000
@@ -21,6 +22,9 @@ MAX_BLOCKS: Final = 10_000_000
 
 OnError = Callable[[IntegrityError], None]
 """Is told of a fault, and the reading goes on behind it."""
+
+OnRead = Callable[[int], None]
+"""Is told how many more bytes have been read."""
 
 _MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 _KEPT_OVERHEAD_BYTES: Final = 150
@@ -67,7 +71,13 @@ class IndexedCar:
     """
 
     def __init__(
-        self, path: Path, *, with_records: bool = False, on_error: OnError | None = None, max_blocks: int = MAX_BLOCKS
+        self,
+        path: Path,
+        *,
+        with_records: bool = False,
+        on_error: OnError | None = None,
+        on_read: OnRead | None = None,
+        max_blocks: int = MAX_BLOCKS,
     ) -> None:
         """Stream the file once, check every block against its CID, and note where it stands.
 
@@ -77,6 +87,7 @@ class IndexedCar:
             on_error: is told of each block that does not hash to its CID, and of the place where the file stops being
                 a CAR: such blocks, and what stands behind that place, are taken as missing. Without it, both are
                 raised.
+            on_read: is told of bytes as they are read.
 
         Raises:
             CarError, VarintError: the file is not a whole CAR with one root, or has more than `max_blocks` blocks.
@@ -89,7 +100,7 @@ class IndexedCar:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with os.fdopen(self._descriptor, "rb", buffering=0, closefd=False) as stream:
-                reader = CarReader(stream)
+                reader = CarReader(stream if on_read is None else _Watched(stream, on_read))
                 self.root = _the_root(reader)
                 while fault := self._index_blocks(reader, max_blocks, with_records=with_records):
                     if on_error is None:
@@ -181,6 +192,17 @@ class IndexedCar:
         except IntegrityError as fault:
             return fault
         return None
+
+
+class _Watched:
+    def __init__(self, stream: Readable, on_read: OnRead) -> None:
+        self._stream = stream
+        self._on_read = on_read
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._on_read(len(data))
+        return data
 
 
 def _the_root(reader: CarReader) -> Cid:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from eurosky_pipeline.atproto import dag_cbor, mst
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
-from eurosky_pipeline.atproto.indexed_car import BlockMissingError, IndexedCar, OnError, RepoError
+from eurosky_pipeline.atproto.indexed_car import BlockMissingError, IndexedCar, OnError, OnRead, RepoError
 from eurosky_pipeline.atproto.syntax import is_repo_path
 from eurosky_pipeline.errors import IntegrityError
 
@@ -199,14 +199,16 @@ class RepoFile:
         return error
 
 
-def open_repo(path: Path, *, with_records: bool = False, on_error: OnError | None = None) -> RepoFile:
+def open_repo(
+    path: Path, *, with_records: bool = False, on_error: OnError | None = None, on_read: OnRead | None = None
+) -> RepoFile:
     """Stream the file once and check every block against its CID; the arguments are those of `IndexedCar`.
 
     Raises:
         CarError, VarintError: the file is not a whole CAR with one root.
         RepoError: the root is missing, or is no commit.
     """
-    car = IndexedCar(path, with_records=with_records, on_error=on_error)
+    car = IndexedCar(path, with_records=with_records, on_error=on_error, on_read=on_read)
     try:
         return RepoFile(car)
     except BaseException:

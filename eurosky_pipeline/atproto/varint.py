@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import Protocol
 
 from eurosky_pipeline.errors import IntegrityError
 
 MAX_VARINT_BYTES = 9
+
+
+class Readable(Protocol):
+    """What is read from: a file opened for bytes, or anything else that gives them in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, and none only at the end."""
 
 
 class VarintError(IntegrityError):
@@ -27,7 +34,7 @@ def encode_varint(number: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(stream: BinaryIO, *, offset: int = 0) -> tuple[int, int] | None:
+def read_varint(stream: Readable, *, offset: int = 0) -> tuple[int, int] | None:
     """Read one varint; None only at a clean end of the stream.
 
     Args:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eurosky_pipeline.atproto.commit import verify_signature
+from eurosky_pipeline.atproto.indexed_car import OnRead
 from eurosky_pipeline.atproto.repo import BlockMissingError, RepoFile, open_repo
 from eurosky_pipeline.errors import IntegrityError
 
@@ -80,20 +81,21 @@ class _Problems:
         return tuple(replace(problem, offset=links.get(cid, problem.offset)) for problem, cid in self._kept)
 
 
-def verify_car(path: Path, *, key: PublicKey | None = None) -> Verification:
+def verify_car(path: Path, *, key: PublicKey | None = None, on_read: OnRead | None = None) -> Verification:
     """Check every block's hash, the commit, the shape of the tree, and every record's encoding.
 
     Goes on behind a fault wherever that is possible, so that one reading names them all.
 
     Args:
         key: the commit must be signed by it; without one, the signature is not looked at.
+        on_read: is told of bytes as they are read; the walk through the tree comes after that.
 
     Raises:
         OSError: the file cannot be read.
     """
     problems = _Problems()
     try:
-        with open_repo(path, with_records=True, on_error=problems.add) as repo:
+        with open_repo(path, with_records=True, on_error=problems.add, on_read=on_read) as repo:
             records = _count_sound_records(repo, problems)
             if key is not None:
                 try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from eurosky_pipeline.atproto.keys import PublicKey
     from eurosky_pipeline.atproto.verify import Verification
 
+_SLOW_BYTES = 16 * 1024 * 1024
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -34,7 +37,7 @@ def inspect(file: Path, *, is_json: bool) -> None:
     from eurosky_pipeline.atproto.repo import open_repo
     from eurosky_pipeline.atproto.summary import summarize
 
-    with open_repo(file) as repo:
+    with _reading(file) as on_read, open_repo(file, on_read=on_read) as repo:
         found = summarize(repo)
     result: dict[str, object] = {
         "did": found.did,
@@ -73,12 +76,28 @@ def verify(file: Path, key: str | None, *, is_json: bool) -> None:
     """
     from eurosky_pipeline.atproto.verify import verify_car
 
-    found = verify_car(file, key=_public_key(key))
+    public_key = _public_key(key)
+    with _reading(file) as on_read:
+        found = verify_car(file, key=public_key, on_read=on_read)
     if is_json:
         print_json({"ok": found.is_whole, **asdict(found)})
     else:
         _tell_verification(file, found)
     sys.exit(0 if found.is_whole else 1)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[Callable[[int], None] | None]:
+    """A bar on a terminal, for files that take their time: nobody sees it long enough for others."""
+    size_bytes = file.stat().st_size
+    if size_bytes < _SLOW_BYTES or not sys.stderr.isatty():
+        yield None
+        return
+    from eurosky_pipeline.cli.bars import ForegroundProgress
+
+    with ForegroundProgress() as progress:
+        progress.begin("reading", size_bytes, "B")
+        yield lambda count: progress.advance("reading", count)
 
 
 def _public_key(key: str | None) -> PublicKey | None:

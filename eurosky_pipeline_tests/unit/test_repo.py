@@ -238,3 +238,13 @@ def test_a_refused_file_is_closed_again_and_an_opened_one_may_be_closed_twice(tm
     os.fstat(taken)  # the second close did not close what somebody else had opened in between
     os.close(taken)
     assert taken == free_before
+
+
+def test_every_byte_that_is_read_is_told(tmp_path):
+    path = tmp_path / "repo.car"
+    path.write_bytes(make_repo_car(make_posts(500)))
+    told: list[int] = []
+    with open_repo(path, on_read=told.append) as repo:
+        assert len(list(repo.keys())) == 500
+    assert sum(told) == path.stat().st_size
+    assert len(told) > 2
