@@ -12,7 +12,7 @@ demo: $(INSTALLED)  ## a real account, moved between two real servers on this ma
 test: $(INSTALLED)  ## every test; the ones on real servers too
 	@$(BIN)/python -m pytest
 
-bench: $(INSTALLED)  ## the protocol core beside a plain baseline and beside its peers; about five minutes
+bench: $(INSTALLED)  ## the protocol core beside a plain baseline and beside its peers; a few minutes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks.core
 

@@ -5,6 +5,7 @@ What does not: anything that acts on them.
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -86,6 +87,17 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         """Dagster refuses relative homes, and a run may start in another folder."""
         return None if value is None else _absolute_path(value)
+
+    @field_validator("plc_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        """Found out here, the variable is named; found out in a run, a migration fails of it."""
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("is no URL like https://plc.directory")
+        return value.rstrip("/")
 
     @field_validator("artifacts", mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from eurosky_pipeline.errors import IntegrityError
 MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
 """More than any record (1 MiB by the specification) or tree node takes; a length prefix beyond it is hostile."""
+_MAP: Final = 5  # major type of CBOR
 _MIN_BLOCK_BYTES: Final = 1 + CID_BYTES
 _READ_BYTES: Final = 64 * 1024
 """Small enough to stay in the processor's cache: four times as much is a tenth slower."""
@@ -117,7 +118,9 @@ class CarReader:
         length, width = found
         if not 1 <= length <= MAX_HEADER_BYTES:
             raise CarError(f"this is no CAR file: the header claims a length of {length} bytes", offset=0)
-        data = bytearray()
+        data = bytearray(self._stream.read(1))
+        if data and data[0] >> 5 != _MAP:  # a web page, say
+            raise CarError("this is no CAR file: what stands at its beginning is no header", offset=0)
         while piece := self._stream.read(length - len(data)):
             data += piece
         if len(data) < length:

@@ -61,12 +61,12 @@ def decode(data: bytes) -> Any:
 
 def encode(value: Any) -> bytes:
     """The canonical encoding. Raises CborError for values that DAG-CBOR, or the AT Protocol, does not have."""
-    try:  # before the look at the types, which would never end on a list that holds itself
-        data = cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
+    try:
+        _check_depth(value)  # first: a list that holds itself would keep the others busy for ever
+        _canonical_length(value, are_keys_sorted=False)
+        return cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
     except (cbor2.CBOREncodeError, ValueError, TypeError, RecursionError) as error:
         raise CborError(f"cannot be encoded as DAG-CBOR: {str(error)[:200]}") from None
-    _canonical_length(value, are_keys_sorted=False)
-    return data
 
 
 def head(major: int, argument: int) -> bytes:
@@ -124,6 +124,19 @@ def _canonical_length(root: Any, *, are_keys_sorted: bool) -> int:
         else:
             raise CborError(f"a value of a kind that DAG-CBOR does not have: {kind.__name__}")
     return size_bytes
+
+
+def _check_depth(root: Any) -> None:
+    """Raises CborError for what `decode` would find too deep: cbor2 writes it, and crashes if it is deeper still."""
+    level = [root]
+    for depth in range(MAX_DEPTH + 1):
+        if depth == MAX_DEPTH and any(type(part) is Cid for part in level):  # a link is a level of its own
+            break
+        containers = {id(part): part for part in level if type(part) is list or type(part) is dict}
+        level = [child for part in containers.values() for child in (part.values() if type(part) is dict else part)]
+        if not level:
+            return
+    raise CborError(f"a value of more than {MAX_DEPTH} lists and maps in each other")
 
 
 def _map_length(keys: tuple[Any, ...], *, are_keys_sorted: bool) -> int:

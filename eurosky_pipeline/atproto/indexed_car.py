@@ -6,6 +6,7 @@ Memory follows the number of blocks (about 200 bytes each, and at most `MAX_BLOC
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -97,8 +98,10 @@ class IndexedCar:
         self._kept_bytes = 0
         self.duplicate_count = 0
         self.reached_count = 0
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
         try:
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise CarError("this is no regular file, and can be read once only", hint="save it as a file first")
             with os.fdopen(self._descriptor, "rb", buffering=0, closefd=False) as stream:
                 reader = CarReader(stream if on_read is None else _Watched(stream, on_read))
                 self.root = _the_root(reader)
@@ -127,7 +130,14 @@ class IndexedCar:
             os.close(descriptor)
 
     def block(self, cid: bytes) -> bytes:
-        """A block's data. Raises RepoError if the file does not hold it, or has been cut since it was opened."""
+        """A block's data.
+
+        Raises:
+            RepoError: the file does not hold it, or has been cut since it was opened.
+            ValueError: it has been closed.
+        """
+        if self._descriptor == _CLOSED:
+            raise ValueError("the repository's file has been closed")
         kept = self._kept_nodes.get(cid)
         if kept is not None:
             return kept

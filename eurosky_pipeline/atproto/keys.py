@@ -128,7 +128,7 @@ class PublicKey:
         try:
             _load_point(self.curve, self.point).verify(encode_dss_signature(r, s), message, _HASH)
         except InvalidSignature:
-            raise SignatureError(f"the signature is not of these bytes by {self.did_key}") from None
+            raise SignatureError("the signature is of other bytes, or by another key") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

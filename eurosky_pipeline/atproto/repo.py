@@ -34,6 +34,10 @@ class Record(NamedTuple):
     def collection(self) -> str:
         return self.key.partition("/")[0]
 
+    @property
+    def rkey(self) -> str:
+        return self.key.partition("/")[2]
+
 
 class RepoFile:
     """An opened repository; made by `open_repo`, closed by `with` or `close`.
@@ -58,6 +62,9 @@ class RepoFile:
 
     def __enter__(self) -> RepoFile:
         return self
+
+    def __repr__(self) -> str:
+        return f"RepoFile(did={self.commit.did!r}, rev={self.commit.rev!r}, blocks={self.block_count})"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -131,7 +138,7 @@ class RepoFile:
         self._car.note_record(cid, is_sound=True)
 
     def block(self, cid: bytes) -> bytes:
-        """A block's data. Raises RepoError if the file does not hold it, or has been cut since it was opened."""
+        """A block's data. Raises as `IndexedCar.block`."""
         return self._car.block(cid)
 
     def orphan_count(self) -> int:

@@ -38,12 +38,18 @@ class Verification:
     """What was found.
 
     Attributes:
+        did, rev, root: of the commit; None if there is none that can be read.
+        is_signature_checked: whether a key was given for it.
         blocks: distinct blocks that hash to their CIDs; `orphan_blocks` of them the commit does not lead to, and
             `duplicate_blocks` are further copies. Neither is a problem.
         records: records that the tree leads to and that decode strictly.
         problems: the first `MAX_PROBLEMS` of `problem_count`.
     """
 
+    did: str | None
+    rev: str | None
+    root: str | None
+    is_signature_checked: bool
     blocks: int
     orphan_blocks: int
     duplicate_blocks: int
@@ -104,6 +110,10 @@ def verify_car(path: Path, *, key: PublicKey | None = None, on_read: OnRead | No
                     problems.add(error)
             missing = problems.missing()
             return Verification(
+                did=repo.commit.did,
+                rev=repo.commit.rev,
+                root=str(repo.root),
+                is_signature_checked=key is not None,
                 blocks=repo.block_count,
                 orphan_blocks=repo.orphan_count(),
                 duplicate_blocks=repo.duplicate_count,
@@ -113,7 +123,18 @@ def verify_car(path: Path, *, key: PublicKey | None = None, on_read: OnRead | No
             )
     except IntegrityError as error:  # no header, or no commit: there is nothing to walk
         problems.add(error)
-        return Verification(0, 0, 0, 0, problems.told({}), problems.count)
+        return Verification(
+            did=None,
+            rev=None,
+            root=None,
+            is_signature_checked=False,
+            blocks=0,
+            orphan_blocks=0,
+            duplicate_blocks=0,
+            records=0,
+            problems=problems.told({}),
+            problem_count=problems.count,
+        )
 
 
 def _count_sound_records(repo: RepoFile, problems: _Problems) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eurosky_pipeline.atproto.keys import PublicKey
     from eurosky_pipeline.atproto.verify import Verification
 
+_SHOWN_PROBLEMS = 10
 _SLOW_BYTES = 16 * 1024 * 1024
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -53,6 +54,7 @@ def inspect(file: Path, *, is_json: bool) -> None:
         },
         "blocks": found.blocks,
         "orphan_blocks": found.orphan_blocks,
+        "duplicate_blocks": found.duplicate_blocks,
     }
     if is_json:
         print_json(result)
@@ -116,8 +118,9 @@ def _tell_verification(file: Path, found: Verification) -> None:
     """The verdict in one line on stdout, and on stderr what it is made of, where that is more than one thing."""
     if found.is_whole:
         click.echo(
-            f"{file}: whole and canonical: {found.records} records in {found.blocks} blocks "
-            f"({found.orphan_blocks} orphan, {found.duplicate_blocks} duplicate)"
+            f"{file}: whole and canonical: {found.did}, {found.records} records in {found.blocks} blocks "
+            f"({found.orphan_blocks} orphan, {found.duplicate_blocks} duplicate), "
+            f"signature {'right' if found.is_signature_checked else 'not checked'}"
         )
         return
     lines = [
@@ -128,7 +131,7 @@ def _tell_verification(file: Path, found: Verification) -> None:
         click.echo(f"{file}: not a whole repository: {lines[0]}")
         return
     click.echo(f"{file}: not a whole repository: {found.problem_count} problems, {found.records} sound records")
-    for line in lines:
+    for line in lines[:_SHOWN_PROBLEMS]:
         tell(f"  {line}")
-    if found.problem_count > len(lines):
-        tell(f"  … and {found.problem_count - len(lines)} more")
+    if found.problem_count > _SHOWN_PROBLEMS:
+        tell(f"  … and {found.problem_count - _SHOWN_PROBLEMS} more; --json has the first {len(lines)}")

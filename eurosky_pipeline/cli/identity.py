@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from eurosky_pipeline.cli.output import json_option, print_json, print_pairs
+
+if TYPE_CHECKING:
+    from eurosky_pipeline.identity.document import DocumentKey
 
 
 @click.group()
@@ -38,9 +43,10 @@ def resolve(name: str, *, is_sandbox: bool, is_json: bool) -> None:
     policy = HostPolicy(settings.is_private_hosts_allowed, allowed_addresses(settings.home))
     with new_http_client(1, policy) as http:
         directory = directory_for(settings, http, policy, sandbox.source_pds if sandbox else None)
-        found = identify(directory, name.removeprefix("@"))
+        found = identify(directory, name.removeprefix("at://").removeprefix("@"))
+    did_key = _did_key(found.signing_key)
     if is_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "did_key": did_key})
         return
     print_pairs(
         found.did,
@@ -48,6 +54,16 @@ def resolve(name: str, *, is_sandbox: bool, is_json: bool) -> None:
             ("handle", found.handle or "none"),
             ("verified", "both ways" if found.is_handle_verified else f"no: {found.doubt}"),
             ("server", found.pds_url or "none"),
-            ("signing key", found.signing_key.public_key_multibase if found.signing_key else "none"),
+            ("signing key", did_key or "none"),
         ],
     )
+
+
+def _did_key(key: DocumentKey | None) -> str | None:
+    """As `eurosky car verify --key` takes it; None if there is none, or none that can be used."""
+    from eurosky_pipeline.atproto.keys import PublicKeyError, parse_document_key
+
+    try:
+        return parse_document_key(key.type, key.public_key_multibase).did_key if key else None
+    except PublicKeyError:
+        return None

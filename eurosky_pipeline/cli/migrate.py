@@ -151,9 +151,19 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
         failed_blobs=failed,
         error_code=error_code,
         error=error,
-        warnings=_warnings(progress) if result.success else (),
+        warnings=(*_account_warnings(result), *(_warnings(progress) if result.success else ())),
         exit_code=code,
     )
+
+
+def _account_warnings(result: ExecuteInProcessResult) -> tuple[str, ...]:
+    """What the export found odd about the account: its handle, its server, its signature."""
+    found = [
+        event.materialization.metadata["warnings"].value
+        for event in result.all_events
+        if event.is_step_materialization and "warnings" in event.materialization.metadata
+    ]
+    return tuple(str(warning) for warnings in found if isinstance(warnings, list) for warning in warnings)
 
 
 def _warnings(progress: Mapping[str, Any]) -> tuple[str, ...]:

@@ -37,6 +37,12 @@ class NewMigration:
             raise SettingsError(
                 f"{self.did[:100]!r} is not a DID", code="did_invalid", hint="it looks like did:plc:… or did:web:…"
             )
+        if not self.did.startswith(("did:plc:", "did:web:")):
+            raise SettingsError(
+                f"{self.did[:100]} is of a method that is not supported",
+                code="did_unsupported",
+                hint="did:plc and did:web are",
+            )
         if self.handle is not None and not is_handle(self.handle):
             raise SettingsError(
                 f"{self.handle[:100]!r} is not a handle", code="handle_invalid", hint="like alice.example"

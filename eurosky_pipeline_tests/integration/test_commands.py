@@ -50,6 +50,17 @@ def test_seed_prints_the_contracts_keys(account: dict[str, str]) -> None:
     }
 
 
+def test_what_is_odd_about_an_account_is_told_by_the_command_that_moves_it(sandbox, account: dict[str, str]) -> None:
+    token = add(sandbox, account | {"handle": "nobody-is-called-that.test"})
+    done = eurosky("migrate", token, "--json", home=sandbox.home)
+    assert done.exit_code == 0, done.stderr
+    unknown, unclaimed = done.json[0]["warnings"]
+    assert "could not be confirmed" in unknown
+    assert f"claims the handle {account['handle']}" in unclaimed
+    again = eurosky("migrate", token, home=sandbox.home)
+    assert f"{token}: {unknown}\n{token}: {unclaimed}\n" in again.stderr
+
+
 def test_a_migration_from_add_to_show(sandbox, account: dict[str, str]) -> None:
     token = add(sandbox, account)
     done = eurosky("migrate", token, "--json", home=sandbox.home)

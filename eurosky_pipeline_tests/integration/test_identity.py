@@ -235,8 +235,10 @@ def test_the_command_shows_an_account_of_the_sandbox(sandbox, account, kind: str
     assert shown.exit_code == 0
     found = shown.json
     key = found.pop("signing_key")
-    assert parse_document_key(key["type"], key["public_key_multibase"]).curve is Curve.K256
+    public_key = parse_document_key(key["type"], key["public_key_multibase"])
+    assert public_key.curve is Curve.K256
     assert found == {
+        "did_key": public_key.did_key,
         "did": account.did,
         "handle": account.handle,
         "is_handle_verified": True,

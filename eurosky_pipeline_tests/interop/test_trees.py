@@ -8,7 +8,7 @@ from typing import Any
 from eurosky_pipeline.atproto import dag_cbor
 from eurosky_pipeline.atproto.car import CarReader
 from eurosky_pipeline.atproto.cid import Cid, cid_of, parse_cid
-from eurosky_pipeline.atproto.mst import Entry, Node, build, encode_node, key_height, walk
+from eurosky_pipeline.atproto.mst import Change, Entry, Node, build, diff, encode_node, key_height, walk
 
 LEAF = cid_of(b"record")
 
@@ -57,14 +57,31 @@ def test_the_example_keys_have_the_height_that_they_name_and_make_a_tree(fixture
 
 def test_commits_lead_from_their_known_root_to_their_known_root(fixtures):
     found = vectors(fixtures, "firehose/commit-proof-fixtures.json")
-    assert len(found) >= 5
+    assert len(found) == 6
     for case in found:
         leaf, keys = parse_cid(case["leafValue"]), set(case["keys"])
-        after = (keys | set(case["adds"])) - set(case["dels"])
-        assert str(build_tree(keys, leaf)[0]) == case["rootBeforeCommit"], case["comment"]
-        root, nodes = build_tree(after, leaf)
+        adds, dels = set(case["adds"]), set(case["dels"])
+        old_root, old_nodes = build_tree(keys, leaf)
+        assert str(old_root) == case["rootBeforeCommit"], case["comment"]
+        root, nodes = build_tree((keys | adds) - dels, leaf)
         assert str(root) == case["rootAfterCommit"], case["comment"]
         assert set(case["blocksInProof"]) <= set(map(str, nodes)), case["comment"]
+        assert list(diff(old_root, old_nodes.__getitem__, root, nodes.__getitem__)) == [
+            Change(key.encode(), leaf if key in dels else None, leaf if key in adds else None)
+            for key in sorted(adds | dels)
+        ], case["comment"]
+
+
+def test_the_blocks_that_prove_a_commit_are_enough_to_find_its_changes(fixtures):
+    """Of the new tree, a difference opens what its creator's proof has, and nothing else that the old one lacks."""
+    for case in vectors(fixtures, "firehose/commit-proof-fixtures.json"):
+        leaf, keys = parse_cid(case["leafValue"]), set(case["keys"])
+        old_root, old_nodes = build_tree(keys, leaf)
+        root, nodes = build_tree((keys | set(case["adds"])) - set(case["dels"]), leaf)
+        proof = {cid: data for cid, data in nodes.items() if str(cid) in case["blocksInProof"]}
+        load = (proof | old_nodes).__getitem__
+        changes = {change.key.decode() for change in diff(old_root, old_nodes.__getitem__, root, load)}
+        assert changes == {*case["adds"], *case["dels"]}, case["comment"]
 
 
 def test_each_small_tree_is_walked_and_built_again_block_for_block(fixtures):

@@ -110,12 +110,12 @@ def test_an_iteration_that_was_left_is_gone_on_with_where_it_stood():
         pytest.param({"roots": [ROOT]}, "fields", id="no version"),
         pytest.param({"version": 1}, "fields", id="no roots"),
         pytest.param({"roots": [ROOT], "version": 1, "x": 1}, "fields", id="a field too many"),
-        pytest.param([ROOT], "fields", id="a list"),
+        pytest.param([ROOT], "no header", id="a list"),
         pytest.param({"roots": [], "version": 1}, "no root", id="empty roots"),
         pytest.param({"roots": None, "version": 1}, "no root", id="roots null"),
         pytest.param({"roots": [bytes(ROOT)], "version": 1}, "no root", id="a root that is bytes"),
         pytest.param({"roots": [ROOT, None], "version": 1}, "no root", id="a root that is null"),
-        pytest.param(b"\xff", "DAG-CBOR", id="not CBOR"),
+        pytest.param(b"\xff", "no header", id="not CBOR"),
         pytest.param(b"\xb9\x00\x02", "DAG-CBOR", id="cut CBOR"),
         pytest.param(dag_cbor.encode({"roots": [ROOT], "version": 1}) + b"\0", "canonical", id="trailing byte"),
     ],
@@ -124,6 +124,12 @@ def test_a_header_that_is_not_one_of_version_1_is_refused(header, message):
     with pytest.raises(CarError, match=message) as caught:
         read(with_header(header, section(ROOT, ROOT_DATA)))
     assert caught.value.offset == 0
+
+
+@pytest.mark.parametrize("text", [b"<html><body>Not found</body></html>", b'{"error":"RepoNotFound"}', b"\x1f\x8b\x08gz"])
+def test_what_a_server_sends_instead_of_a_car_is_told_from_one_that_was_cut(text):
+    with pytest.raises(CarError, match="this is no CAR file"):
+        read(text)
 
 
 def test_an_empty_file_is_no_car():

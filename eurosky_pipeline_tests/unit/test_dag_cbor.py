@@ -194,11 +194,30 @@ def test_a_value_that_dag_cbor_does_not_have_is_not_written(value, wrap):
 
 
 @pytest.mark.timeout(10)
-def test_a_list_that_holds_itself_is_not_written():
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_list_that_holds_itself_is_not_written(count):
     value = []
-    value.append(value)
+    value.extend([value] * count)
     with pytest.raises(CborError):
         encode(value)
+    value = {}
+    value.update({str(n): [value] for n in range(count)})
+    with pytest.raises(CborError):
+        encode(value)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}, lambda value: (value,)])
+def test_a_value_too_deep_to_be_read_again_is_not_written(wrap):
+    """Deeper still, and the encoder beneath would end the process."""
+    for depth in (MAX_DEPTH + 1, 5_000, 100_000):
+        value = 0
+        for _ in range(depth):
+            value = wrap(value)
+        with pytest.raises(CborError):
+            encode(value)
+        while type(value) is not int:  # taken apart here: the interpreter does it recursively
+            (value,) = value.values() if type(value) is dict else value
 
 
 def test_keys_are_written_shorter_first_then_by_bytes():

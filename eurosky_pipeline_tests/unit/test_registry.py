@@ -268,6 +268,7 @@ def test_each_change_moves_the_moment_of_the_last_change(registry: Registry) -> 
     [
         ("alice.example", None, "https://new.example", "did_invalid"),
         ("did:plc:short", None, "https://new.example", "did_invalid"),
+        ("did:foo:bar", None, "https://new.example", "did_unsupported"),
         (DID, "alice", "https://new.example", "handle_invalid"),
         (DID, None, "https://old.example", "same_host"),
     ],

@@ -248,3 +248,21 @@ def test_every_byte_that_is_read_is_told(tmp_path):
         assert len(list(repo.keys())) == 500
     assert sum(told) == path.stat().st_size
     assert len(told) > 2
+
+
+def test_what_cannot_be_read_twice_is_refused_at_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(CarError, match="no regular file"):
+        open_repo(pipe)
+
+
+def test_a_closed_repository_says_so(tmp_path):
+    path = tmp_path / "repo.car"
+    path.write_bytes(make_repo_car(POSTS))
+    with open_repo(path) as repo:
+        assert DID in repr(repo)
+        assert {record.rkey for record in repo.records()} == {key.partition("/")[2] for key in POSTS}
+    for look in (lambda: list(repo.keys()), lambda: list(repo.records()), lambda: repo.block(repo.root)):
+        with pytest.raises(ValueError, match="closed"):
+            look()

@@ -112,6 +112,18 @@ def test_a_relative_folder_is_made_absolute_where_the_settings_are_read(
     assert str(getattr(load_settings(), name)) == str(tmp_path / "me/state")
 
 
+@pytest.mark.parametrize(
+    "url", ["nonsense", "plc.directory", "ftp://plc.directory", "https://", "https://me:pw@plc.example"]
+)
+def test_a_directory_that_is_no_url_is_found_out_before_a_migration_fails_of_it(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("EUROSKY_PLC_URL", url)
+    with pytest.raises(SettingsError, match="EUROSKY_PLC_URL") as caught:
+        load_settings()
+    assert "pw" not in caught.value.message
+
+
 def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PARALLEL_BLOBS=2\nPROGRESS_UPDATE_INTERVAL=3\nSOMEBODY_ELSES=1\n")
     monkeypatch.setenv("PARALLEL_BLOBS", "9")
