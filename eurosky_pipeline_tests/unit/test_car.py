@@ -126,7 +126,7 @@ def test_a_header_that_is_not_one_of_version_1_is_refused(header, message):
     assert caught.value.offset == 0
 
 
-@pytest.mark.parametrize("text", [b"<html><body>Not found</body></html>", b'{"error":"RepoNotFound"}', b"\x1f\x8b\x08gz"])
+@pytest.mark.parametrize("text", [b"<html><body>No</body></html>", b'{"error":"RepoNotFound"}', b"\x1f\x8b\x08gz"])
 def test_what_a_server_sends_instead_of_a_car_is_told_from_one_that_was_cut(text):
     with pytest.raises(CarError, match="this is no CAR file"):
         read(text)
