@@ -21,6 +21,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pip check
 
 lock:  ## pin what setup.py allows, with hashes and without any index's address
 	$(BIN)/python -m pip install --quiet uv

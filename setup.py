@@ -41,6 +41,8 @@ setup(
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
             "hypothesis>=6.130",
+            # no wheels for others, and to compile it takes a clang
+            "atheris>=3,<4; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "import-linter>=2.3",
             "ruff>=0.14",
             "mypy>=1.18",
