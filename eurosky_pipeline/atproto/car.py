@@ -95,13 +95,16 @@ class CarReader:
 
     def _filled(self, needed: int) -> bytes:
         """The buffer with at least `needed` bytes in it; empty at the end of the file."""
-        while len(self._buffer) < needed:
-            piece = self._stream.read(max(_READ_BYTES, needed - len(self._buffer)))
+        pieces, length = [self._buffer], len(self._buffer)
+        while length < needed:
+            piece = self._stream.read(max(_READ_BYTES, needed - length))
             if not piece:
-                if self._buffer:
-                    raise self._cut_short()
                 break
-            self._buffer += piece
+            pieces.append(piece)
+            length += len(piece)
+        self._buffer = b"".join(pieces)
+        if 0 < length < needed:
+            raise self._cut_short()
         return self._buffer
 
     def _cut_short(self) -> CarError:

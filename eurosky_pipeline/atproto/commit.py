@@ -66,7 +66,8 @@ def parse_commit(data: bytes) -> Commit:
     if not isinstance(did, str) or not is_account_did(did):
         raise CommitError("the commit has no valid did")
     if type(version) is not int or version not in (2, 3):
-        raise CommitError(f"the commit's version is {version!r}, and not 2 or 3")
+        shown = version if type(version) is int else type(version).__name__
+        raise CommitError(f"the commit's version is {shown}, and not 2 or 3")
     if not _FIELDS.issuperset(value):
         raise CommitError(f"the commit has a field that no version knows: {min(value.keys() - _FIELDS)[:80]!r}")
     if not isinstance(tree, Cid) or tree.codec != CODEC_DAG_CBOR:

@@ -122,12 +122,16 @@ def encode_node(node: Node) -> bytes:
 
 def shared_length(left: bytes, right: bytes) -> int:
     """How many bytes two keys have in common at their beginning."""
-    length = 0
-    for one, other in zip(left, right, strict=False):
-        if one != other:
-            break
-        length += 1
-    return length
+    shared, differing = 0, min(len(left), len(right))
+    if left[:differing] == right[:differing]:
+        return differing
+    while differing - shared > 1:  # the first `shared` bytes are the same, the first `differing` are not
+        middle = (shared + differing) // 2
+        if left[shared:middle] == right[shared:middle]:
+            shared = middle
+        else:
+            differing = middle
+    return shared
 
 
 def shown(key: bytes) -> str:
@@ -202,7 +206,7 @@ def _explain_entry(entry: Any, previous: bytes) -> bytes:
     if not 0 <= shared <= len(previous):
         raise MstError("a tree entry shares more with the key before than there is")
     key = previous[:shared] + rest
-    if shared_length(previous, key) != shared:
+    if shared < len(previous) and rest[:1] == previous[shared : shared + 1]:
         raise MstError("a tree entry does not share all that it could with the key before")
     check_key(key)
     if key <= previous:

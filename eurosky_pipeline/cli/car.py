@@ -62,7 +62,7 @@ def inspect(file: Path, *, is_json: bool) -> None:
     rows = [(name, value) for name, value in result.items() if not isinstance(value, dict)]
     rows += [(f"blobs, {name}", value) for name, value in result["blobs"].items()]  # type: ignore[attr-defined]
     rows += list(found.records_by_collection.items())
-    print_pairs(str(file), rows)
+    print_pairs(click.format_filename(file), rows)
 
 
 @car.command()
@@ -116,9 +116,10 @@ def _public_key(key: str | None) -> PublicKey | None:
 
 def _tell_verification(file: Path, found: Verification) -> None:
     """The verdict in one line on stdout, and on stderr what it is made of, where that is more than one thing."""
+    shown = click.format_filename(file)
     if found.is_whole:
         click.echo(
-            f"{file}: whole and canonical: {found.did}, {found.records} records in {found.blocks} blocks "
+            f"{shown}: whole and canonical: {found.did}, {found.records} records in {found.blocks} blocks "
             f"({found.orphan_blocks} orphan, {found.duplicate_blocks} duplicate), "
             f"signature {'right' if found.is_signature_checked else 'not checked'}"
         )
@@ -128,9 +129,9 @@ def _tell_verification(file: Path, found: Verification) -> None:
         for problem in found.problems
     ]
     if found.problem_count == 1:
-        click.echo(f"{file}: not a whole repository: {lines[0]}")
+        click.echo(f"{shown}: not a whole repository: {lines[0]}")
         return
-    click.echo(f"{file}: not a whole repository: {found.problem_count} problems, {found.records} sound records")
+    click.echo(f"{shown}: not a whole repository: {found.problem_count} problems, {found.records} sound records")
     for line in lines[:_SHOWN_PROBLEMS]:
         tell(f"  {line}")
     if found.problem_count > _SHOWN_PROBLEMS:

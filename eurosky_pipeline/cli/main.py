@@ -85,6 +85,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = 1
     except BrokenPipeError:
         code = 1
+    except OSError as error:
+        message = f"{error.strerror or 'input or output failed'}{f': {error.filename}' if error.filename else ''}"
+        print_error("disk", message, "check the file, and the disk that it is on", is_json=is_json)
+        code = 1
     except Exception as error:  # the last door: a program that reads JSON gets JSON
         if not is_json:
             raise

@@ -74,7 +74,7 @@ def add(
         did=did,
         source_pds=policy.normalize(source_pds),
         destination_pds=policy.normalize(destination_pds),
-        handle=handle and handle.removeprefix("@").lower(),
+        handle=handle and _spelled(handle),
         convert_legacy_blobs=convert_legacy_blobs,
         is_active_destination_allowed=allow_active_destination,
     )
@@ -153,6 +153,13 @@ def cancel(token: str, *, is_json: bool) -> None:
         print_json({"token": token, "state": "cancelled"})
     else:
         tell(f"{token} is cancelled")
+
+
+def _spelled(handle: str) -> str:
+    """Without the @ of a mention, in lower case. Letters beyond ASCII, of which some become ASCII, are left as they are
+    for the check."""
+    name = handle.removeprefix("@")
+    return name.lower() if name.isascii() else name
 
 
 def _row(migration: Migration) -> dict[str, Any]:

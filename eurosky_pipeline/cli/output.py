@@ -23,7 +23,13 @@ def _is_terminal() -> bool:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2 if _is_terminal() else None, default=str, ensure_ascii=False))
+    indent = 2 if _is_terminal() else None
+    text = json.dumps(value, indent=indent, default=str, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file's name, or an argument, that is no text
+        text = json.dumps(value, indent=indent, default=str)
+    click.echo(text)
 
 
 def tell(text: str) -> None:
@@ -56,7 +62,7 @@ def _print_rows(title: str, header: Sequence[str] | None, rows: Iterable[Sequenc
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", show_header=header is not None)
+    table = Table(title=Text(title) if title else None, title_justify="left", show_header=header is not None)
     for number, name in enumerate(header or ("", "")):
         table.add_column(name, overflow="fold", no_wrap=number == 0)
     for row in rows:

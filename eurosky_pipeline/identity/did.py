@@ -15,7 +15,7 @@ from eurosky_pipeline.atproto.syntax import is_account_did, is_handle
 from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.identity.document import DidDocument, read_document
-from eurosky_pipeline.identity.fetch import fetch
+from eurosky_pipeline.identity.fetch import fetch, is_passing
 from eurosky_pipeline.identity.reserved import reserved_domain
 from eurosky_pipeline.xrpc.answers import error_for_answer
 from eurosky_pipeline.xrpc.errors import AnswerInvalid
@@ -62,7 +62,7 @@ def resolve_did(directory: Directory, did: str) -> DidDocument:
         )
     if answer.status == 404:
         raise DidNotFoundError(f"{host} knows no such DID: {did}", hint="check the DID")
-    if answer.status == 429 or answer.status >= 500:
+    if is_passing(answer.status):
         raise error_for_answer(answer.status, body, host=host, nsid=did)
     if answer.status != 200 or body.get("id") != did:
         raise AnswerInvalid(f"{host} answered {answer.status} without a document of {did}")

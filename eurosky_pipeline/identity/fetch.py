@@ -44,3 +44,8 @@ def fetch(http: httpx.Client, url: str, *, what: str, max_bytes: int) -> Fetched
             return Fetched(response.status_code, response.headers.get("location", ""), body)
     except httpx.HTTPError as error:
         raise error_for_transport(error, host=host, nsid=what) from None
+
+
+def is_passing(status: int) -> bool:
+    """Whether the status says that the same question may be answered later."""
+    return status in (408, 425, 429) or status >= 500

@@ -10,7 +10,7 @@ import httpx
 from eurosky_pipeline.atproto.syntax import MAX_DID_LENGTH, is_account_did
 from eurosky_pipeline.errors import PermanentError, SettingsError
 from eurosky_pipeline.identity.directory import Directory
-from eurosky_pipeline.identity.fetch import Fetched, fetch
+from eurosky_pipeline.identity.fetch import Fetched, fetch, is_passing
 from eurosky_pipeline.xrpc.answers import error_for_answer
 
 MAX_REDIRECTS = 3
@@ -43,7 +43,7 @@ def _follow(directory: Directory, url: str, *, what: str) -> Fetched:
     for _ in range(MAX_REDIRECTS + 1):
         host = _check_host(directory, url)
         answer = fetch(directory.http, url, what=what, max_bytes=MAX_BODY_BYTES)
-        if answer.status == 429 or answer.status >= 500:
+        if is_passing(answer.status):
             raise error_for_answer(answer.status, {}, host=host, nsid=what)
         if not (300 <= answer.status < 400 and answer.location):
             break
@@ -56,11 +56,12 @@ def _follow(directory: Directory, url: str, *, what: str) -> Fetched:
 
 def _check_host(directory: Directory, url: str) -> str:
     parts = httpx.URL(url)
+    netloc = parts.netloc.decode("ascii", "replace")  # `host` would decode xn-- labels, and chokes on bad ones
     if parts.scheme != "https" or parts.userinfo:
         raise SettingsError(
-            f"the handle leads to {parts.host[:253]!r} with credentials or without https",
+            f"the handle leads to {netloc[:253]!r} with credentials or without https",
             code="host_refused",
             hint="its owner has to correct that",
         )
-    directory.policy.check_reachable(f"https://{parts.netloc.decode('ascii', 'replace')}")
-    return parts.host
+    directory.policy.check_reachable(f"https://{netloc}")
+    return netloc

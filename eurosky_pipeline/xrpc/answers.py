@@ -228,8 +228,8 @@ RULES: tuple[Rule, ...] = (
     Rule(BlobNotFound, "missing_at_source", _LOST, names=("BlobNotFound",)),
     Rule(BlobNotFound, "missing_at_source", _LOST, (404,), at=_GET_BLOB),
     Rule(BlobNotFound, "missing_at_source", _LOST, says=("blob not found",), at=_GET_BLOB),
-    Rule(RequestRefused, "blob_refused", _KEPT_BACK, (401,), at=_GET_BLOB, is_renewable=True),
-    Rule(RequestRefused, "blob_refused", _KEPT_BACK, (403,), at=_GET_BLOB),
+    Rule(RequestRefused, "blob_refused", _KEPT_BACK, (401,), at=_GET_BLOB),
+    Rule(RequestRefused, "blob_refused", _KEPT_BACK, (403,), at=_ANY_BLOB),
     # whatever else a status says
     Rule(RequestRefused, "content_type_refused", _CONTENT_TYPE, (415,)),
     Rule(RequestRefused, "content_type_refused", _CONTENT_TYPE, says=("wrong request encoding",)),

@@ -27,7 +27,8 @@ from eurosky_pipeline.xrpc.proxies import environment_proxies
 from eurosky_pipeline.xrpc.transport import CONNECT_TIMEOUT_S, GuardedTransport
 
 SEND_CHUNK_BYTES = 256 * 1024
-MAX_JSON_BYTES = 8 * 1024 * 1024
+MAX_JSON_BYTES = 2 * 1024 * 1024
+"""A page of 1000 missing blobs is about 200 KiB; what is parsed takes fifty times its size at the worst."""
 JSON_TIMEOUT_S = 120.0
 """For the whole of a JSON answer, from its first byte; the client's own time-out is for silence."""
 USER_AGENT = "eurosky-pipeline"
@@ -164,6 +165,8 @@ class XrpcClient:
     def download(self, nsid: str, params: Params) -> Iterator[Download]:
         """GET a body as a stream of chunks, raw as sent. Raises as `query`, also while the chunks are read."""
         with self._answer(nsid, lambda: self._request("GET", nsid, params=params)) as response:
+            if response.status_code != 200:  # a success with no body, or with a part of it
+                raise AnswerInvalid(f"{self.host} answered {response.status_code} to {nsid}, and that is no whole body")
             announced = response.headers.get("content-length", "")
             mime_type = response.headers.get("content-type", "")
             yield Download(
@@ -212,7 +215,7 @@ class XrpcClient:
             finally:
                 response.close()
             if self._authorization and token and not bearer and not is_last_try:
-                is_doubtful = response.status_code == 500 and self._authorization.is_doubtful(token)
+                is_doubtful = response.status_code in (401, 500) and self._authorization.is_doubtful(token)
                 if is_doubtful or is_token_refused(response.status_code, body, nsid):
                     self._authorization.renew(token)
                     continue

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
-from eurosky_pipeline.atproto.syntax import is_account_did, is_tid
+from eurosky_pipeline.atproto.syntax import is_account_did, is_did, is_tid
 from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound
 
@@ -21,6 +21,9 @@ CAR_MIME_TYPE = "application/vnd.ipld.car"
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
 PAGE_LIMIT = 1000
 MAX_PAGES = 10_000
+MAX_LISTED = 1_000_000
+"""Blobs of one account; the largest known have some tens of thousands."""
+_MAX_CURSOR_CHARS = 1024
 IMPORT_TIMEOUT_S = 1800.0
 """How long a host may take to digest a repository: the reference PDS needs about a minute per 100,000 records."""
 
@@ -74,7 +77,7 @@ def describe_server(client: XrpcClient) -> ServerDescription:
     answer = client.query("com.atproto.server.describeServer")
     limit = answer.get("blobUploadLimit")
     return ServerDescription(
-        did=_text(client, answer, "did"),
+        did=_did(client, _text(client, answer, "did")),
         blob_upload_limit_bytes=limit if isinstance(limit, int) and limit > 0 else None,
     )
 
@@ -227,8 +230,12 @@ def _paged(
     """Follow cursors until a page is empty or names no next one: servers end their lists in both ways."""
     cursor: str | None = None
     seen: set[str] = set()
+    listed = 0
     for _ in range(MAX_PAGES):
         items, cursor = page(cursor)
+        listed += len(items)
+        if listed > MAX_LISTED:
+            raise AnswerInvalid(f"{client.host} answers {nsid} with more than {MAX_LISTED} rows")
         if len(items) > PAGE_LIMIT:
             raise AnswerInvalid(f"{client.host} answered {nsid} with more than the {PAGE_LIMIT} rows asked for")
         yield from items
@@ -247,7 +254,11 @@ def _page(
     items, following = answer.get(key), answer.get("cursor")
     if not isinstance(items, list):
         raise AnswerInvalid(f"{client.host} answered {nsid} without a list of {key}")
-    return items, following if isinstance(following, str) and following else None
+    if not isinstance(following, str) or not following:
+        return items, None
+    if len(following) > _MAX_CURSOR_CHARS or not following.isprintable():
+        raise AnswerInvalid(f"{client.host} answered {nsid} with a cursor that cannot be sent back")
+    return items, following
 
 
 def _cid(client: XrpcClient, value: object) -> Cid:
@@ -255,6 +266,12 @@ def _cid(client: XrpcClient, value: object) -> Cid:
         return parse_cid(value if isinstance(value, str) else "")
     except CidError:  # its text quotes what the host sent, and that may be anything: a password that it was given
         raise AnswerInvalid(f"{client.host} sent something else where a CID belongs") from None
+
+
+def _did(client: XrpcClient, text: str) -> str:
+    if not is_did(text):
+        raise AnswerInvalid(f"{client.host} sent something else where a DID belongs")
+    return text
 
 
 def _text(client: XrpcClient, answer: Json, key: str) -> str:

@@ -18,6 +18,8 @@ Which answer becomes which of them is in `xrpc.answers`, and nowhere else.
 
 from __future__ import annotations
 
+import html
+import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
@@ -129,9 +131,12 @@ def one_line(value: object, hidden: Iterable[str] = ()) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """A secret as a program might repeat it: as it is, in a URL, in base64, in hex."""
+    """A secret as a program might repeat it: as it is, in a URL, in JSON, HTML or source text, in base64, in hex, or
+    with its letters misread."""
     data = secret.encode(errors="surrogatepass")
     yield from (secret, quote(data), quote(data, safe=""), quote_plus(data))
     for encoded in (b64encode(data), urlsafe_b64encode(data)):
         yield encoded.decode().rstrip("=")
     yield from (data.hex(), data.hex().upper())
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
+    yield from (html.escape(secret), html.escape(secret, quote=False), data.decode("latin-1"))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,6 +28,7 @@ _MAX_NAME_CHARS = 253
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _URL_HINT = "write it like https://pds.example.com"
 _PRIVATE_HINT = "for a test network, start the sandbox or set EUROSKY_ALLOW_PRIVATE_HOSTS"
+_OWN_ADDRESS = "127.0.0.1"
 _FIRST_FREE_PORT = 1024
 _SERVICE_PORTS = frozenset(
     # databases, caches and queues; NFS, X11, SIP; IRC
@@ -122,10 +124,15 @@ class HostPolicy:
                 raise _refused(host, f"resolves to {endpoint.ip}, which is not this machine", hint=_PRIVATE_HINT)
             if not is_own and not is_public(endpoint.ip):
                 raise _refused(host, f"resolves to {endpoint.ip}, which is not a public address", hint=_PRIVATE_HINT)
-        return found
+        # our own listen at one address; at the same port of another, anybody's program may
+        return tuple(endpoint for endpoint in found if not is_own or endpoint.ip == _OWN_ADDRESS) or _nobody(host)
 
     def _is_excepted(self, host: str, port: int) -> bool:
         return self.is_private_allowed or (host, port) in self.allowed_addresses
+
+
+def _nobody(host: str) -> NoReturn:
+    raise _refused(host, f"does not resolve to {_OWN_ADDRESS}", hint="correct this machine's hosts file")
 
 
 def _is_web_port(port: int) -> bool:

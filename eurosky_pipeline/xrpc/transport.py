@@ -77,7 +77,7 @@ class GuardedTransport(httpx.BaseTransport):
         self._policy.normalize(str(request.url.copy_with(raw_path=b"/", fragment=None)))
         proxy = self._proxies.proxy_for(request.url)
         if proxy is not None:
-            self._policy.endpoints(request.url.host, request.url.port or 443)
+            self._policy.endpoints(request.url.raw_host.decode("ascii"), request.url.port or 443)
         pool = self._direct if proxy is None else self._by_proxy[proxy]
         with _httpx_errors():
             answer = pool.handle_request(

@@ -150,7 +150,9 @@ def test_a_did_that_nobody_has_is_told_with_the_host_that_said_so(
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize(("status", "kind"), [(500, ServerFault), (503, ServerFault), (429, RateLimited)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(500, ServerFault), (503, ServerFault), (408, ServerFault), (429, RateLimited)]
+)
 def test_a_directory_that_cannot_answer_now_may_later(status: int, kind: type[TransientError]) -> None:
     with pytest.raises(TransientError, match=f"localhost:2582 answered {status} to {DID}") as caught:
         resolve(saying(b"<html>busy</html>", status))

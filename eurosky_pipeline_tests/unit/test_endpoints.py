@@ -111,6 +111,26 @@ def test_pages_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None
         list(list_blobs(client_of(handle), DID))
 
 
+def test_a_list_longer_than_any_account_has_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "MAX_LISTED", 2)
+    client, _ = pages_of("cids", {None: (texts(CIDS[0]), "a"), "a": (texts(CIDS[1]), "b"), "b": (texts(CIDS[2]), "c")})
+    with pytest.raises(AnswerInvalid, match="more than 2 rows"):
+        list(list_blobs(client, DID))
+
+
+@pytest.mark.parametrize("cursor", ["\ud800", "a\nb", "x" * 1025])
+def test_a_cursor_that_cannot_be_sent_back_is_refused(cursor: str) -> None:
+    client, asked = pages_of("cids", {None: (texts(CIDS[0]), cursor)})
+    with pytest.raises(AnswerInvalid, match="cursor that cannot be sent back"):
+        list(list_blobs(client, DID))
+    assert asked == [None]
+
+
+def test_a_servers_did_that_is_none_is_refused() -> None:
+    with pytest.raises(AnswerInvalid, match="where a DID belongs"):
+        describe_server(saying({"did": "\x1b]0;gotcha\x07"}))
+
+
 @pytest.mark.parametrize("bad", BAD_CIDS)
 def test_a_cid_that_is_none_is_refused_wherever_it_stands(bad: object, tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"x")

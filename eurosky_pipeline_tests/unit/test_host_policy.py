@@ -258,6 +258,17 @@ def test_an_allowed_address_does_not_open_a_path_on_it() -> None:
         policy.normalize("http://localhost:2583/admin")
 
 
+def test_another_program_on_the_same_port_of_another_loopback_address_is_not_the_sandbox(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = HostPolicy(allowed_addresses=frozenset({("localhost", 2583)}))
+    monkeypatch.setattr(socket, "getaddrinfo", answers("::1", "127.0.0.1", "127.0.0.2"))
+    assert [endpoint.ip for endpoint in policy.endpoints("localhost", 2583)] == ["127.0.0.1"]
+    monkeypatch.setattr(socket, "getaddrinfo", answers("::1"))
+    with pytest.raises(SettingsError, match=r"does not resolve to 127\.0\.0\.1"):
+        policy.endpoints("localhost", 2583)
+
+
 def test_an_allowed_name_is_allowed_on_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = HostPolicy(allowed_addresses=frozenset({("localhost", 2583)}))
     monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.1", "192.168.0.9"))

@@ -6,12 +6,13 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.xrpc import transport
+from eurosky_pipeline.xrpc import bodies, transport
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, RequestRefused
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
@@ -105,9 +106,49 @@ def test_a_head_may_be_as_large_as_the_bound_each_time(http: httpx.Client) -> No
 
 
 def test_a_long_body_in_small_chunks_is_a_body(http: httpx.Client) -> None:
-    body = b"".join(b"4;ext=1\r\nabcd\r\n" for _ in range(100_000)) + b"0\r\nX-Sum: 1\r\n\r\n"
+    body = b"".join(b"40;ext=1\r\n" + b"abcd" * 16 + b"\r\n" for _ in range(20_000)) + b"0\r\nX-Sum: 1\r\n\r\n"
     with serving(sending(CHUNKED + body)) as server, XrpcClient(http, server.url).download(NSID, {}) as download:
-        assert b"".join(download.chunks) == b"abcd" * 100_000
+        assert b"".join(download.chunks) == b"abcd" * 320_000
+
+
+def test_a_body_in_crumbs_is_given_up(http: httpx.Client) -> None:
+    body = b"".join(b"4\r\nabcd\r\n" for _ in range(bodies.PIECES_FORGIVEN + 100)) + b"0\r\n\r\n"
+    with (
+        serving(sending(CHUNKED + body)) as server,
+        XrpcClient(http, server.url).download(NSID, {}) as download,
+        pytest.raises(AnswerInvalid, match="crumbs"),
+    ):
+        list(download.chunks)
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE_S", 0.3)
+
+    def dribble(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        with suppress(OSError):
+            for _ in range(100):
+                time.sleep(0.05)
+                connection.sendall(b"x")
+
+    with (
+        serving(dribble) as server,
+        XrpcClient(http, server.url).download(NSID, {}) as download,
+        pytest.raises(HostUnreachable, match="too slowly"),
+    ):
+        list(download.chunks)
+
+
+@pytest.mark.parametrize("status", [b"202 Accepted", b"204 No Content", b"206 Partial Content"])
+def test_a_success_that_is_no_whole_body_is_none(http: httpx.Client, status: bytes) -> None:
+    answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
+    with (
+        serving(sending(answer)) as server,
+        pytest.raises(AnswerInvalid, match="no whole body"),
+        XrpcClient(http, server.url).download(NSID, {}),
+    ):
+        pass
 
 
 def test_a_body_that_takes_longer_than_a_head_may_is_a_body(

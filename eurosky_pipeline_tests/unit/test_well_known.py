@@ -88,7 +88,9 @@ def test_only_a_success_counts(status: int, did: str | None) -> None:
     assert ask(saying(DID.encode(), status)) == did
 
 
-@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (500, ServerFault), (503, ServerFault)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(429, RateLimited), (500, ServerFault), (503, ServerFault), (408, ServerFault)]
+)
 def test_a_server_that_cannot_answer_now_may_later(status: int, kind: type) -> None:
     with pytest.raises(kind, match=f"the DID of {HANDLE}"):
         ask(saying(DID.encode(), status))
@@ -135,6 +137,8 @@ def test_redirects_have_an_end() -> None:
     "target",
     [
         "http://alice.bsky.social/did",
+        "http://xn--a.bsky.social/did",
+        "https://xn--a.bsky.social/did",
         "https://inside.bsky.social/did",
         "https://metadata.bsky.social/latest/",
         "https://localhost/did",
