@@ -91,10 +91,13 @@ def walk(
         MstError: where the tree is not canonical, with the `node` at fault; or whatever `load` raises for a missing
             block.
     """
-    pending: list[_Subtree | Entry] = [_Subtree(root, None, b"", None)]
+    levels: list[Iterator[_Subtree | Entry]] = [iter([_Subtree(root, None, b"", None)])]  # what is left at each height
     refused: set[bytes] = set()  # a hostile tree links to one large node thousands of times
-    while pending:
-        part = pending.pop()
+    while levels:
+        part = next(levels[-1], None)
+        if part is None:
+            levels.pop()
+            continue
         if type(part) is Entry:
             yield part[:2]
             continue
@@ -114,7 +117,7 @@ def walk(
             for key, value, _ in node.entries:
                 yield key, value
         else:
-            pending += reversed(_parts(node, height, part))
+            levels.append(_parts(node, height, part))
 
 
 def diff(old_root: bytes, load_old: LoadBlock, new_root: bytes, load_new: LoadBlock) -> Iterator[Change]:
@@ -227,21 +230,19 @@ def _replace_by_parts(pending: list[_Subtree | Entry], load: LoadBlock) -> None:
     part = pending.pop()
     assert type(part) is _Subtree  # noqa: S101 - for the type checker
     node, height = _open(part, load)
-    pending += reversed(_parts(node, height, part))
+    pending += reversed(list(_parts(node, height, part)))
 
 
-def _parts(node: Node, height: int, place: _Subtree) -> list[_Subtree | Entry]:
+def _parts(node: Node, height: int, place: _Subtree) -> Iterator[_Subtree | Entry]:
     """A node's entries, and the subtrees around them, in key order."""
-    parts: list[_Subtree | Entry] = []
     lower, child = place.lower, node.left
     for entry in node.entries:
         if child is not None:
-            parts.append(_Subtree(child, height - 1, lower, entry.key))
-        parts.append(entry)
+            yield _Subtree(child, height - 1, lower, entry.key)
+        yield entry
         lower, child = entry.key, entry.right
     if child is not None:
-        parts.append(_Subtree(child, height - 1, lower, place.upper))
-    return parts
+        yield _Subtree(child, height - 1, lower, place.upper)
 
 
 def _open(place: _Subtree, load: LoadBlock) -> tuple[Node, int]:
