@@ -1,10 +1,11 @@
 # Two commands from a bare clone: make demo and make test. They need Python 3.11 or newer, and the network for packages.
 PYTHON ?= python3
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test bench lint lock clean
+.PHONY: demo test bench fuzz lint lock clean
 
 demo: $(INSTALLED)  ## a real account, moved between two real servers on this machine, and verified
 	@$(BIN)/eurosky demo
@@ -15,6 +16,9 @@ test: $(INSTALLED)  ## every test; the ones on real servers too
 bench: $(INSTALLED)  ## the protocol core beside a plain baseline and beside its peers; a few minutes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks.core
+
+fuzz: $(INSTALLED)  ## look for bytes that break the parsers, for SECONDS in all; what is found stands in .fuzz/
+	@$(BIN)/python -m eurosky_pipeline_tests.fuzz --seconds $(SECONDS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

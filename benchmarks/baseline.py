@@ -1,7 +1,7 @@
 """What reading a CAR costs at the least: hashlib over the same blocks, and no code of this project.
 
-Nothing is checked here: a truncated file, a wrong hash and a padded varint all pass. The splitting is written out twice,
-since a call for each block would make the baseline slower, and everything beside it look faster.
+Nothing is checked here: a truncated file, a wrong hash and a padded varint all pass. The splitting is written out
+twice, since a call for each block would make the baseline slower, and everything beside it look faster.
 """
 
 import hashlib
