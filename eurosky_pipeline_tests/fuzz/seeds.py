@@ -1,5 +1,7 @@
 """What a fuzzer begins with: small and good examples of everything, made by the project's own writers."""
 
+import itertools
+
 from eurosky_pipeline.atproto import dag_cbor
 from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.atproto.commit import Commit, encode_commit, sign
@@ -107,10 +109,12 @@ def commits() -> list[bytes]:
 
 
 def _small_repos() -> list[BuiltRepo]:
-    """Of no record; of some at one height; and of keys at three heights."""
+    """Of no record; of some at one height; of keys at three heights; and with subtrees on all sides of two keys."""
     heights = [next(keys_at_height(height)).decode() for height in (0, 2, 1, 0)]
     tall = {key: {"n": n} for n, key in enumerate(heights)} | {"a.b.c/d": {"e": 1, "l": None}}
-    return [make_repo({}), make_repo(make_posts(3)), make_repo(tall)]
+    ones = list(itertools.islice(keys_at_height(1), 2))
+    wide = {key.decode(): {} for key in (*ones, *itertools.islice(keys_at_height(0), 12))}
+    return [make_repo({}), make_repo(make_posts(3)), make_repo(tall), make_repo(wide)]
 
 
 def cars() -> list[bytes]:

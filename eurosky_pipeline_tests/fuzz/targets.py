@@ -328,7 +328,7 @@ _said: set[str] = set()
 
 
 def _assert_untold(error: keys.PublicKeyError | keys.SigningKeyError) -> None:
-    """What is no key may still be somebody's secret. If the text went into messages, there would be ever more of them."""
+    """What is no key may still be a secret. If the text went into messages, there would be ever more of them."""
     _said.add(re.sub("[0-9]+", "0", error.with_hint()))
     assert len(_said) < 60
 
