@@ -72,16 +72,5 @@ def parse_at_uri(text: str) -> AtUri:
     return AtUri(*parts)
 
 
-def record_uri(did: str, repo_path: str) -> AtUri:
-    """The AT-URI of the record that stands under `repo_path` (`collection/rkey`) in the repository of this account.
-
-    Raises AtUriError for a DID or path that is none.
-    """
-    uri = parse_at_uri(f"{_SCHEME}{did}/{repo_path}")
-    if uri.repo_path != repo_path or not uri.authority.startswith("did:"):
-        raise AtUriError(f"not the URI of a record by DID: {_shown(str(uri))}")
-    return uri
-
-
 def _shown(text: str) -> str:
     return repr(text[:_SHOWN_CHARACTERS])

@@ -45,6 +45,7 @@ class RepoFile:
     Attributes:
         root: the commit's CID, as the CAR's header names it.
         commit: the parsed commit.
+        commit_offset: where in the file the commit's block begins, in bytes.
         block_count: distinct blocks; duplicate_count: further copies of them; size_bytes: of the file.
     """
 
@@ -58,6 +59,7 @@ class RepoFile:
         self.duplicate_count = car.duplicate_count
         self.size_bytes = car.size_bytes
         self.commit: Commit = self._parsed(car.root, parse_commit)
+        self.commit_offset = car.offset(car.root)
         car.reach(car.root)
 
     def __enter__(self) -> RepoFile:
@@ -91,7 +93,7 @@ class RepoFile:
                 if reach(cid) and is_repo_path(key):
                     yield key, cid
                 elif on_error is None:
-                    raise self._placed(self._unusable(key, cid))
+                    raise self._unusable(key, cid)
                 else:
                     on_error(self._unusable(key, cid))
         except (mst.MstError, BlockMissingError) as error:
@@ -129,7 +131,9 @@ class RepoFile:
         if self._car.is_sound_record(cid):
             return
         if self._car.is_faulty_record(cid):
-            raise RepoError(f"the record {key} is the block {Cid(cid)}, which is none", offset=self._car.offset(cid))
+            raise RepoError(
+                f"the record {key} is the block {Cid(cid)}, which is no record", offset=self._car.offset(cid)
+            )
         try:
             self.value(key, cid)
         except RepoError:
@@ -189,7 +193,7 @@ class RepoFile:
         """Why a key of the tree is no record."""
         if cid not in self._car:
             return BlockMissingError(f"the record {key} is missing from the file: {cid}", cid=cid)
-        return RepoError(f"not a collection and record key: {key[:120]!r}")
+        return RepoError(f"not a collection and record key: {key[:120]!r}", offset=self._car.offset(cid))
 
     def _placing(self, on_error: OnError | None) -> OnError | None:
         if on_error is None:

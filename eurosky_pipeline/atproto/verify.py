@@ -72,11 +72,14 @@ class _Problems:
         self._kept: list[tuple[Problem, bytes]] = []  # with the CID of what is missing, if that is the fault
         self.count = 0
 
-    def add(self, error: IntegrityError) -> None:
+    def add(self, error: IntegrityError, *, offset: int | None = None) -> None:
+        """`offset` is for an error that does not know its place."""
         self.count += 1
         if len(self._kept) < MAX_PROBLEMS:
             missing = error.cid if isinstance(error, BlockMissingError) else b""
-            self._kept.append((Problem(error.code, error.offset, error.detail), missing))
+            self._kept.append(
+                (Problem(error.code, offset if error.offset is None else error.offset, error.detail), missing)
+            )
 
     def missing(self) -> list[bytes]:
         """The CIDs of the blocks that are missing, of the kept ones."""
@@ -107,7 +110,7 @@ def verify_car(path: Path, *, key: PublicKey | None = None, on_read: OnRead | No
                 try:
                     verify_signature(repo.commit, key)
                 except IntegrityError as error:
-                    problems.add(error)
+                    problems.add(error, offset=repo.commit_offset)
             missing = problems.missing()
             return Verification(
                 did=repo.commit.did,

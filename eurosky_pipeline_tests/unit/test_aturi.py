@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from eurosky_pipeline.atproto.aturi import MAX_AT_URI_LENGTH, AtUri, AtUriError, parse_at_uri, record_uri
+from eurosky_pipeline.atproto.aturi import MAX_AT_URI_LENGTH, AtUri, AtUriError, parse_at_uri
 from eurosky_pipeline_tests.builders import DID
 
 POST = "app.bsky.feed.post"
@@ -75,27 +75,11 @@ def test_a_uri_cannot_be_changed():
 
 
 def test_a_record_is_named_by_did_collection_and_key():
-    uri = record_uri(DID, f"{POST}/{RKEY}")
+    uri = AtUri(DID, POST, RKEY)
     assert str(uri) == f"at://{DID}/{POST}/{RKEY}"
     assert uri.repo_path == f"{POST}/{RKEY}"
     assert AtUri(DID).repo_path is None
     assert AtUri(DID, POST).repo_path is None
-
-
-@pytest.mark.parametrize(
-    ("did", "path"),
-    [
-        ("alice.test", f"{POST}/{RKEY}"),
-        (DID, POST),
-        (DID, ""),
-        (DID, f"{POST}/{RKEY}/more"),
-        (f"{DID}/{POST}", RKEY),
-        ("did:web", f"{POST}/{RKEY}"),
-    ],
-)
-def test_only_a_did_and_a_whole_path_name_a_record(did, path):
-    with pytest.raises(AtUriError):
-        record_uri(did, path)
 
 
 def test_the_longest_parts_make_a_uri_within_the_limit():

@@ -73,9 +73,10 @@ def test_the_problems_are_told_in_json_with_their_places(verify: Command) -> Non
     assert answer["records"] == len(GOOD.records) - 1
 
 
-def test_a_fault_without_a_place_has_null_for_it(verify: Command) -> None:
+def test_a_wrong_signature_is_placed_at_the_commit(verify: Command) -> None:
     answer = verify(FILE, "--json", "--key", OTHER_KEY.public_key.did_key).json
-    assert [(problem["kind"], problem["offset"]) for problem in answer["problems"]] == [("signature", None)]
+    place = FILE.index(GOOD.commit[1])
+    assert [(problem["kind"], problem["offset"]) for problem in answer["problems"]] == [("signature", place)]
 
 
 def test_json_is_one_line_and_nothing_else(verify: Command) -> None:

@@ -133,8 +133,10 @@ def test_a_key_that_is_no_collection_and_record_key_is_refused(opened):
     nodes = {}
     tree = mst.build([(b"k/00", record[0])], nodes.__setitem__)
     commit = commit_to(tree)
-    with pytest.raises(RepoError, match="k/00"):
-        list(opened(make_car(commit[0], [commit, *nodes.items(), record])).keys())
+    data = make_car(commit[0], [commit, *nodes.items(), record])
+    with pytest.raises(RepoError, match="k/00") as caught:
+        list(opened(data).keys())
+    assert caught.value.offset == data.index(record[1], len(data) - len(record[1]))
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 1, cid_of(b"")])
