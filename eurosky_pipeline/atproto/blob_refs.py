@@ -38,14 +38,15 @@ def find_blob_refs(record: Any) -> Iterator[BlobRef]:
         if type(value) is list:
             pending.extend(value)
         elif type(value) is dict:
-            ref = _blob_ref(value)
+            ref = as_blob_ref(value)
             if ref is not None:
                 yield ref
             else:
                 pending.extend(value.values())
 
 
-def _blob_ref(value: dict[str, Any]) -> BlobRef | None:
+def as_blob_ref(value: dict[str, Any]) -> BlobRef | None:
+    """The reference that a map is; None if it is none, however much it may look like one."""
     mime_type = value.get("mimeType")
     if type(mime_type) is not str:
         return None

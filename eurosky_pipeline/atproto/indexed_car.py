@@ -98,13 +98,11 @@ class IndexedCar:
         self._kept_bytes = 0
         self.duplicate_count = 0
         self.reached_count = 0
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
+        self._descriptor = open_regular_file(path)
         try:
-            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                raise CarError("this is no regular file, and can be read once only", hint="save it as a file first")
             with os.fdopen(self._descriptor, "rb", buffering=0, closefd=False) as stream:
-                reader = CarReader(stream if on_read is None else _Watched(stream, on_read))
-                self.root = _the_root(reader)
+                reader = CarReader(stream if on_read is None else Watched(stream, on_read))
+                self.root = the_root(reader)
                 while fault := self._index_blocks(reader, max_blocks, with_records=with_records):
                     if on_error is None:
                         raise fault
@@ -204,7 +202,9 @@ class IndexedCar:
         return None
 
 
-class _Watched:
+class Watched:
+    """A stream whose reader is told of the bytes as they are read."""
+
     def __init__(self, stream: Readable, on_read: OnRead) -> None:
         self._stream = stream
         self._on_read = on_read
@@ -215,7 +215,17 @@ class _Watched:
         return data
 
 
-def _the_root(reader: CarReader) -> Cid:
+def open_regular_file(path: Path) -> int:
+    """A descriptor for reading, to be closed by the caller. Raises CarError for what can be read once only."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CarError("this is no regular file, and can be read once only", hint="save it as a file first")
+    return descriptor
+
+
+def the_root(reader: CarReader) -> Cid:
+    """The one root of a repository's CAR. Raises CarError if there are others, or it can be no commit."""
     if len(reader.roots) != 1:
         raise CarError(f"a repository has one root, and this file {len(reader.roots)}", offset=0)
     if reader.roots[0].codec != CODEC_DAG_CBOR:

@@ -26,10 +26,13 @@ from eurosky_pipeline.atproto.mst_node import (
     Entry,
     MstError,
     Node,
+    NodeParts,
     check_key,
     encode_node,
     key_height,
     parse_node,
+    patch_node,
+    read_node,
     shown,
 )
 from eurosky_pipeline.errors import IntegrityError
@@ -47,7 +50,9 @@ __all__ = [
     "encode_node",
     "key_height",
     "parse_node",
+    "patch_node",
     "walk",
+    "walk_nodes",
 ]
 
 LoadBlock = Callable[[bytes], bytes]
@@ -114,10 +119,21 @@ def walk(
             on_error(error)
             continue
         if height == 0:
-            for key, value, _ in node.entries:
-                yield key, value
+            yield from zip(node.keys, map(Cid, node.values), strict=True)
         else:
             levels.append(_parts(node, height, part))
+
+
+def walk_nodes(root: bytes, load: LoadBlock) -> Iterator[tuple[bytes, int, NodeParts]]:
+    """Every (CID, height, parts) of the tree's nodes, checked as by `walk`; a node comes before all that hangs at it,
+    and all that hangs at it before the next of its height. Raises as `walk`."""
+    pending = [_Subtree(root, None, b"", None)]
+    while pending:
+        place = pending.pop()
+        node, height = _open(place, load)
+        yield place.cid, height, node
+        if height:
+            pending += reversed(_subtrees(node, height, place))
 
 
 def diff(old_root: bytes, load_old: LoadBlock, new_root: bytes, load_new: LoadBlock) -> Iterator[Change]:
@@ -233,44 +249,50 @@ def _replace_by_parts(pending: list[_Subtree | Entry], load: LoadBlock) -> None:
     pending += reversed(list(_parts(node, height, part)))
 
 
-def _parts(node: Node, height: int, place: _Subtree) -> Iterator[_Subtree | Entry]:
+def _parts(node: NodeParts, height: int, place: _Subtree) -> Iterator[_Subtree | Entry]:
     """A node's entries, and the subtrees around them, in key order."""
     lower, child = place.lower, node.left
-    for entry in node.entries:
-        if child is not None:
-            yield _Subtree(child, height - 1, lower, entry.key)
-        yield entry
-        lower, child = entry.key, entry.right
-    if child is not None:
+    for key, value, right in zip(node.keys, node.values, node.rights, strict=True):
+        if child:
+            yield _Subtree(child, height - 1, lower, key)
+        yield Entry(key, Cid(value), Cid(right) if right else None)
+        lower, child = key, right
+    if child:
         yield _Subtree(child, height - 1, lower, place.upper)
 
 
-def _open(place: _Subtree, load: LoadBlock) -> tuple[Node, int]:
+def _subtrees(node: NodeParts, height: int, place: _Subtree) -> list[_Subtree]:
+    """The subtrees around a node's entries, in key order."""
+    children = [node.left, *node.rights]
+    lowers, uppers = [place.lower, *node.keys], [*node.keys, place.upper]
+    places = zip(children, lowers, uppers, strict=True)
+    return [_Subtree(child, height - 1, lower, upper) for child, lower, upper in places if child]
+
+
+def _open(place: _Subtree, load: LoadBlock) -> tuple[NodeParts, int]:
     """The node that hangs there, and its height. Raises MstError unless it belongs exactly there."""
     cid, height, lower, upper = place
     data = load(cid)
     try:
-        node = parse_node(data)
+        node = read_node(data)
     except IntegrityError as error:
         raise MstError(error.detail, code=error.code, node=cid) from None
-    left, entries = node
+    left, keys, _, rights = node
     if height is None:
-        if not entries and left is not None:
+        if not keys and left is not None:
             raise MstError("the tree's root node holds no entry", node=cid)
-        height = key_height(entries[0].key) if entries else 0
-    elif not entries:
+        height = key_height(keys[0]) if keys else 0
+    elif not keys:
         if left is None:
             raise MstError("a node that is not the root is empty", node=cid)
-    elif entries[0].key <= lower:
-        raise MstError(f"keys out of order: {shown(entries[0].key)} after {shown(lower)}", node=cid)
-    elif upper is not None and entries[-1].key >= upper:
-        raise MstError(f"keys out of order: {shown(upper)} after {shown(entries[-1].key)}", node=cid)
-    for key, _, right in entries:
+    elif keys[0] <= lower:
+        raise MstError(f"keys out of order: {shown(keys[0])} after {shown(lower)}", node=cid)
+    elif upper is not None and keys[-1] >= upper:
+        raise MstError(f"keys out of order: {shown(upper)} after {shown(keys[-1])}", node=cid)
+    for key in keys:
         # the first byte tells almost always, and saves a call for each key
         if ZERO_PAIRS[sha256(key).digest()[0]] != height and key_height(key) != height:
             raise MstError(f"the key {shown(key)} stands at height {height}, where it does not belong", node=cid)
-        if right is not None and height == 0:
-            raise MstError("a node hangs below height 0", node=right)
-    if left is not None and height == 0:
-        raise MstError("a node hangs below height 0", node=left)
+    if height == 0 and (left is not None or any(rights)):
+        raise MstError("a node hangs below height 0", node=left or next(filter(None, rights)))
     return node, height

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
 from eurosky_pipeline.atproto import dag_cbor
@@ -38,12 +39,13 @@ _SHARED: Final = {dag_cbor.head(_UNSIGNED, shared): shared for shared in range(M
 _LINK: Final = re.escape(LINK_HEAD) + rb"(" + re.escape(DAG_CBOR_PREFIX) + rb".{32})"
 _LINK_OR_NULL: Final = rb"(?:" + _NULL + rb"|" + _LINK + rb")"
 _NODE_END: Final = re.compile(_NODE_L + _LINK_OR_NULL, re.DOTALL)
-_ENTRY: Final = re.compile(
-    _ENTRY_START
+_ENTRIES: Final = re.compile(
+    rb"("
+    + _ENTRY_START
     + rb"([\x40-\x57]|\x58.|\x59..)([A-Za-z0-9._:~/-]+)"  # no head of a number is one of a key's characters,
     + _ENTRY_P  # so there is one way only to match this, and no way back
     + rb"([\x00-\x17]|\x18.|\x19..)"
-    + (_ENTRY_T + _LINK_OR_NULL + _ENTRY_V + _LINK),
+    + (_ENTRY_T + _LINK_OR_NULL + _ENTRY_V + _LINK + rb")"),
     re.DOTALL,
 )
 
@@ -79,6 +81,22 @@ class Node(NamedTuple):
     entries: tuple[Entry, ...]
 
 
+class NodeParts(NamedTuple):
+    """A node in columns: what a walk through millions of entries can afford to make of it.
+
+    Attributes:
+        left: the subtree before the first key, or None.
+        keys: whole, not prefix-compressed, in their order.
+        values: the CID of each key's record, 36 bytes.
+        rights: the subtree after each key; empty where there is none.
+    """
+
+    left: bytes | None
+    keys: list[bytes]
+    values: list[bytes]
+    rights: list[bytes]
+
+
 class _Unlike(Exception):
     """The bytes are not those of a node."""
 
@@ -99,6 +117,16 @@ def check_key(key: bytes) -> None:
 
 def parse_node(data: bytes) -> Node:
     """Raises MstError or CborError if the block is not a node in canonical form, its keys rising strictly."""
+    left, keys, values, rights = read_node(data)
+    entries = [
+        Entry(key, Cid(value), Cid(right) if right else None)
+        for key, value, right in zip(keys, values, rights, strict=True)
+    ]
+    return Node(None if left is None else Cid(left), tuple(entries))
+
+
+def read_node(data: bytes) -> NodeParts:
+    """`parse_node`, in columns, and in half the time. Raises as that."""
     try:
         return _read_node(data)
     except (_Unlike, IndexError, KeyError):
@@ -120,6 +148,28 @@ def encode_node(node: Node) -> bytes:
     return b"".join(parts)
 
 
+def patch_node(data: bytes, records: Mapping[int, bytes], subtrees: Mapping[bytes, bytes]) -> bytes:
+    """A node with other links: its keys stay, and CIDs are all of one length, so all else stays where it is.
+
+    Args:
+        data: a node's block, as `read_node` has taken it.
+        records: the new CID of a record, by the entry's place among the entries.
+        subtrees: the new CID of a subtree, by its old one; others may be among them.
+    """
+    patched = bytearray(data)
+    end = _read_count(data)[1]
+    for number, entry in enumerate(_ENTRIES.finditer(data, end)):
+        end = entry.end()
+        if number in records:
+            patched[entry.start(6) : end] = records[number]
+        if entry[5] in subtrees:
+            patched[entry.start(5) : entry.end(5)] = subtrees[entry[5]]
+    left = data[end + len(_NODE_L) + len(LINK_HEAD) :]
+    if left in subtrees:
+        patched[-len(left) :] = subtrees[left]
+    return bytes(patched)
+
+
 def shared_length(left: bytes, right: bytes) -> int:
     """How many bytes two keys have in common at their beginning."""
     shared, differing = 0, min(len(left), len(right))
@@ -139,36 +189,40 @@ def shown(key: bytes) -> str:
     return repr(key[:120].decode("utf-8", "backslashreplace"))
 
 
-def _read_node(data: bytes) -> Node:
-    count, position = _read_count(data)
-    entries: list[Entry] = []
-    previous, slash = b"", -1
-    for _ in range(count):
-        found = _ENTRY.match(data, position)
-        if found is None:
-            raise _Unlike
-        length_head, rest, shared_head, right, value = found.groups()
-        position, shared = found.end(), _SHARED[shared_head]
-        if _LENGTH_HEADS[len(rest)] != length_head or shared > len(previous):
+def _read_node(data: bytes) -> NodeParts:
+    count, start = _read_count(data)
+    # all that looks like an entry is found at once; together they must be what stands there, with nothing between
+    found = _ENTRIES.findall(data, start)
+    together = b"".join([entry[0] for entry in found])
+    tail = _NODE_END.fullmatch(data, start + len(together))
+    if tail is None or len(found) != count or not data.startswith(together, start):
+        raise _Unlike
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    rights: list[bytes] = []
+    previous, slash, key_length = b"", -1, 0
+    for _, length_head, rest, shared_head, right, value in found:
+        shared = _SHARED[shared_head]
+        rest_length = len(rest)
+        if _LENGTH_HEADS[rest_length] != length_head or shared > key_length:
             raise _Unlike
         # the rest begins where the keys part: it sorts after the key before, and shares no more with it
-        if shared < len(previous) and rest[0] <= previous[shared]:
+        if shared < key_length and rest[0] <= previous[shared]:
             raise _Unlike
-        is_collection_shared = 0 <= slash < shared
-        previous = previous[:shared] + rest
-        if is_collection_shared:  # then the slash is too, and there is one only
-            if b"/" in rest or len(previous) > MAX_KEY_BYTES:
+        previous, key_length = previous[:shared] + rest, shared + rest_length
+        if key_length > MAX_KEY_BYTES:
+            raise _Unlike
+        if 0 <= slash < shared:  # then the slash is shared too, and there is one only
+            if b"/" in rest:
                 raise _Unlike
-        else:
-            if len(previous) > MAX_KEY_BYTES or not _KEY.fullmatch(previous):
-                raise _Unlike
+        elif _KEY.fullmatch(previous):
             slash = previous.index(b"/")
-        entries.append(Entry(previous, Cid(value), None if right is None else Cid(right)))
-    end = _NODE_END.fullmatch(data, position)
-    if end is None:
-        raise _Unlike
-    left = end.group(1)
-    return Node(None if left is None else Cid(left), tuple(entries))
+        else:
+            raise _Unlike
+        keys.append(previous)
+        values.append(value)
+        rights.append(right)
+    return NodeParts(tail.group(1), keys, values, rights)
 
 
 def _read_count(data: bytes) -> tuple[int, int]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from eurosky_pipeline.cli.car_convert import convert
+from eurosky_pipeline.cli.files import EXISTING_FILE, reading
 from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, tell
 
 if TYPE_CHECKING:
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from eurosky_pipeline.atproto.verify import Verification
 
 _SHOWN_PROBLEMS = 10
-_SLOW_BYTES = 16 * 1024 * 1024
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
 def car() -> None:
-    """Look into a repository's CAR file, and verify it, offline."""
+    """Look into a repository's CAR file, verify it, and convert it, offline."""
+
+
+car.add_command(convert)
 
 
 @car.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=EXISTING_FILE)
 @json_option
 def inspect(file: Path, *, is_json: bool) -> None:
     """What FILE holds: whose repository, its revision, its records and its blob references.
@@ -38,7 +39,7 @@ def inspect(file: Path, *, is_json: bool) -> None:
     from eurosky_pipeline.atproto.repo import open_repo
     from eurosky_pipeline.atproto.summary import summarize
 
-    with _reading(file) as on_read, open_repo(file, on_read=on_read) as repo:
+    with reading(file) as on_read, open_repo(file, on_read=on_read) as repo:
         found = summarize(repo)
     result: dict[str, object] = {
         "did": found.did,
@@ -66,7 +67,7 @@ def inspect(file: Path, *, is_json: bool) -> None:
 
 
 @car.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=EXISTING_FILE)
 @click.option("--key", metavar="did:key:…", help="Check the commit's signature too: it must be by this key.")
 @json_option
 def verify(file: Path, key: str | None, *, is_json: bool) -> None:
@@ -79,27 +80,13 @@ def verify(file: Path, key: str | None, *, is_json: bool) -> None:
     from eurosky_pipeline.atproto.verify import verify_car
 
     public_key = _public_key(key)
-    with _reading(file) as on_read:
+    with reading(file) as on_read:
         found = verify_car(file, key=public_key, on_read=on_read)
     if is_json:
         print_json({"ok": found.is_whole, **asdict(found)})
     else:
         _tell_verification(file, found)
     sys.exit(0 if found.is_whole else 1)
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[Callable[[int], None] | None]:
-    """A bar on a terminal, for files that take their time: nobody sees it long enough for others."""
-    size_bytes = file.stat().st_size
-    if size_bytes < _SLOW_BYTES or not sys.stderr.isatty():
-        yield None
-        return
-    from eurosky_pipeline.cli.bars import ForegroundProgress
-
-    with ForegroundProgress() as progress:
-        progress.begin("reading", size_bytes, "B")
-        yield lambda count: progress.advance("reading", count)
 
 
 def _public_key(key: str | None) -> PublicKey | None:

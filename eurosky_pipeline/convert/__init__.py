@@ -1,4 +1,7 @@
-"""From the exported CAR to the one that is imported.
+"""From the exported CAR to the one that is imported: records changed by transforms, and everything that follows.
 
-For now it is passed on as it is, and said how many legacy blob references it holds.
+A record's CID is in its tree node, whose CID is in the node above, up to the commit; and it is in the strong references
+of other records, whose CIDs change in their turn. Everything else is copied through, byte for byte.
+
+    scan ─▶ reach ─▶ transforms prepare ─▶ fold ─▶ tree ─▶ commit ─▶ copy what stays
 """

@@ -1,0 +1,183 @@
+"""Records through the transforms, and strong references after them, in dependency order.
+
+A record that names a changed one by its CID has to wait until that one's new CID is known; since it holds the hash of
+the other's old block, no two records can wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, Final
+
+from eurosky_pipeline.atproto import dag_cbor
+from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES
+from eurosky_pipeline.atproto.cid import Cid, CidError, cid_of, parse_cid
+from eurosky_pipeline.atproto.indexed_car import RepoError
+from eurosky_pipeline.convert.strong_refs import own_prefix, own_refs
+from eurosky_pipeline.errors import EuroskyError, IntegrityError
+from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformFailedError
+
+PutBlock = Callable[[Cid, bytes], None]
+"""Takes a block of the converted repository; it may come twice."""
+
+_MAX_SHARING: Final = 20
+_FREE_READING_BYTES: Final = 128 * 1024 * 1024
+# Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
+_MAX_ERROR_CHARACTERS = 200
+
+
+class Fold:
+    """All records that may change; `run` once.
+
+    Attributes:
+        new: the CID of each of them when it is settled, by key; the old one where nothing changed.
+        strong_refs_rewritten: how many references were made right.
+
+    Args:
+        keys_of: the keys of each record, by its CID.
+        load: a block's data, by CID.
+        transformed: the CIDs of records that go through the transforms; of the others only references may change.
+        transforms: in their order, prepared.
+        put: takes the new blocks, in an order that nothing but the repository decides.
+        size_bytes: of the file, which bounds how much may be read of it again.
+    """
+
+    def __init__(
+        self,
+        did: str,
+        keys_of: Mapping[bytes, Sequence[str]],
+        load: Callable[[bytes], bytes],
+        transformed: Container[bytes],
+        transforms: Sequence[RecordTransform],
+        *,
+        size_bytes: int,
+    ) -> None:
+        self._prefix = own_prefix(did)
+        self._old = {key: cid for cid, keys in keys_of.items() for key in keys}
+        self._load = load
+        self._transformed = transformed
+        self._transforms = transforms
+        self._left_bytes = _FREE_READING_BYTES + _MAX_SHARING * size_bytes
+        self.new: dict[str, bytes] = {}
+        self.strong_refs_rewritten = 0
+
+    def survey(self) -> None:
+        """Show every record that is going to be transformed to all transforms. Raises as `run`."""
+        for key in sorted(self._old):
+            if self._old[key] in self._transformed:
+                record = self._decoded(key)
+                for transform in self._transforms:
+                    try:
+                        transform.survey(record)
+                    except Exception as error:
+                        raise self._failure(transform, key, error) from error
+
+    def run(self, put: PutBlock) -> dict[bytes, bytes]:
+        """Settle every record. Returns: the new CID by key, as the tree has it, of those that changed.
+
+        Raises:
+            RepoError: a record is malformed, or so many keys share large blocks that it would take too long.
+            TransformFailedError: a transform raised, or made what is no record; names both.
+            EuroskyError: what a transform raised on purpose.
+        """
+        for first in sorted(self._old):
+            pending = [first]
+            while pending:
+                key = pending[-1]
+                if key in self.new:
+                    pending.pop()
+                    continue
+                record = self._decoded(key)
+                named = [name for ref, name in own_refs(record, self._prefix) if self._is_matched(ref, name)]
+                waiting = [name for name in named if name not in self.new]
+                if waiting:
+                    pending += waiting
+                    continue
+                pending.pop()
+                is_transformed = self._old[key] in self._transformed
+                has_moved = is_transformed or any(self.new[name] != self._old[name] for name in named)
+                self.new[key] = self._settled(key, record, put) if has_moved else self._old[key]
+        return {key.encode(): cid for key, cid in self.new.items() if cid != self._old[key]}
+
+    def _is_matched(self, ref: Mapping[str, Any], named: str) -> bool:
+        """Whether the reference names a record that may change, and the version of it that is in the repository."""
+        old = self._old.get(named)
+        if old is None:
+            return False
+        try:
+            return parse_cid(ref["cid"]) == old
+        except CidError:
+            return False
+
+    def _settled(self, key: str, record: dict[str, Any], put: PutBlock) -> bytes:
+        old = self._old[key]
+        if old in self._transformed:
+            record = self._through_transforms(key, record)
+        rewritten = self._rewrite_refs(key, record)
+        try:
+            data = dag_cbor.encode(record)
+        except dag_cbor.CborError as error:
+            raise TransformFailedError(f"{self._made_by_all(key)} {error.detail}") from None
+        if len(data) > MAX_BLOCK_BYTES:
+            raise TransformFailedError(f"{self._made_by_all(key)} larger than {MAX_BLOCK_BYTES} bytes")
+        new = cid_of(data)
+        if new != old:
+            put(new, data)
+            self.strong_refs_rewritten += rewritten
+        return new
+
+    def _through_transforms(self, key: str, record: dict[str, Any]) -> dict[str, Any]:
+        for transform in self._transforms:
+            try:
+                record = transform.transform(self._prefix + key, record)
+            except Exception as error:
+                raise self._failure(transform, key, error) from error
+            if type(record) is not dict:
+                kind = type(record).__name__
+                raise TransformFailedError(
+                    f"the record transform {transform.name} {transform.version} made a {kind}, and no record, of "
+                    f"{self._prefix}{key}"
+                )
+        return record
+
+    def _rewrite_refs(self, key: str, record: dict[str, Any]) -> int:
+        """Give each reference to a changed record its new CID; how many there were."""
+        rewritten = 0
+        for ref, named in own_refs(record, self._prefix):
+            if not self._is_matched(ref, named):
+                continue
+            if named not in self.new:  # then it was not there when the others were waited for
+                raise TransformFailedError(f"{self._made_by_all(key)} a reference to {named}, which changes later")
+            if self.new[named] != self._old[named]:
+                ref["cid"] = str(Cid(self.new[named]))
+                rewritten += 1
+        return rewritten
+
+    def _decoded(self, key: str) -> dict[str, Any]:
+        cid = self._old[key]
+        data = self._load(cid)
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise RepoError(f"the keys up to {key} name the same large blocks again and again")
+        try:
+            record = dag_cbor.decode(data)
+        except IntegrityError as error:
+            raise RepoError(f"the record {key} is {error.detail}", code=error.code) from None
+        if type(record) is not dict:
+            raise RepoError(f"the record {key} is not a map")
+        return record
+
+    def _failure(self, transform: RecordTransform, key: str, error: Exception) -> EuroskyError:
+        """What to raise for what a transform has raised: on purpose, that itself; else an error with both named."""
+        if isinstance(error, EuroskyError):
+            return error
+        text = str(error)[:_MAX_ERROR_CHARACTERS]
+        return TransformFailedError(
+            f"the record transform {transform.name} {transform.version} failed on {self._prefix}{key}: "
+            f"{type(error).__name__}{f': {text}' if text else ''}",
+            hint="leave that transform out of EUROSKY_RECORD_TRANSFORMS, or have it mended",
+        )
+
+    def _made_by_all(self, key: str) -> str:
+        names = ", ".join(f"{transform.name} {transform.version}" for transform in self._transforms)
+        return f"of the record {self._prefix}{key} the transforms ({names}) made what is"

@@ -1,0 +1,45 @@
+"""The hooks: what the pipeline asks of a plugin, one function for each kind of thing that a plugin can add.
+
+A plugin is a module that an entry point of the group `eurosky_pipeline` names, with a function for each hook that it
+has something for, marked with `@hookimpl`. No hook gets credentials, a session, a client or a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import pluggy
+
+from eurosky_pipeline.plugins.record_transforms import RecordTransform
+
+PROJECT: Final = "eurosky_pipeline"
+"""What the markers carry, and the group of entry points in which plugins are looked for."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class TransformFactory(Protocol):
+    """What makes a record transform: its class, or anything else that has its name and version and takes no arguments.
+
+    The name and version stand on the factory too, since it is listed and chosen before anything is made of it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def __call__(self) -> RecordTransform: ...
+
+
+@hookspec
+def eurosky_record_transforms() -> Sequence[type[RecordTransform] | TransformFactory]:
+    """The record transforms that this plugin offers, as a list or tuple of classes or factories.
+
+    Asked once in a process, when the first conversion is about to begin. To offer a transform is not to run it: that is
+    up to the settings, which name those that run, and the order. Each conversion makes new instances.
+    """
+    raise NotImplementedError  # never called: pluggy reads the signature
