@@ -51,6 +51,10 @@ class BlockHashError(CarError):
 class CarReader:
     """Read a CAR from a stream, front to back; iterate to get its blocks.
 
+    Attributes:
+        roots: the CIDs that the header names; at least one.
+        first_block_offset: where the header ends, in bytes.
+
     An iteration that was left, by `break` or by a `BlockHashError`, is gone on with by the next one.
 
     Raises:
@@ -63,6 +67,7 @@ class CarReader:
         self._buffer = b""  # read from the stream, and not handed out yet
         self._offset = 0  # of the buffer, in the file
         self.roots = self._read_header()
+        self.first_block_offset = self._offset
 
     def __iter__(self) -> Iterator[Block]:
         # Run for each of millions of blocks, so written for speed: local names, no call for the usual short varint,

@@ -44,6 +44,7 @@ __all__ = [
     "LoadBlock",
     "MstError",
     "Node",
+    "NodeParts",
     "build",
     "build_sorted",
     "diff",

@@ -56,8 +56,8 @@ def convert(
     that the protocol has now.
 
     Strong references to converted records follow, and so do the tree and the commit; blocks that the tree does not
-    lead to are left out. With nothing to convert, OUT is IN, byte for byte. OUT is replaced at the very end, or not at
-    all, and may be IN.
+    lead to are left out. With nothing to convert, OUT is IN, byte for byte; whether IN is canonical is then not looked
+    at (`eurosky car verify` does that). OUT is replaced at the very end, or not at all, and may be IN.
 
     \b
     Exit code: 0 done · 1 IN is damaged, or a size is not known and --unknown-size is fail · 2 bad arguments
@@ -67,6 +67,8 @@ def convert(
     from eurosky_pipeline.plugins.manager import load_transforms
     from eurosky_pipeline.plugins.record_transforms import UnknownSize
 
+    if target.exists() and not target.is_file():
+        raise click.BadParameter(f"{click.format_filename(target)} is there, and is no file", param_hint="OUT")
     sizes = _read_sizes(sizes_file) if sizes_file else {}
     key = _signing_key(key_variable) if key_variable else None
     with reading(source) as on_read:
@@ -85,6 +87,7 @@ def convert(
 
 
 def _read_sizes(file: Path) -> Mapping[Cid, int]:
+    from eurosky_pipeline.atproto.blob_refs import MAX_SIZE_BYTES
     from eurosky_pipeline.atproto.cid import parse_cid
     from eurosky_pipeline.errors import IntegrityError
 
@@ -98,7 +101,7 @@ def _read_sizes(file: Path) -> Mapping[Cid, int]:
     except IntegrityError as error:
         raise _no_sizes(file, f"{{cid: bytes}}: {error.message}") from None
     for cid, size in sizes.items():
-        if type(size) is not int or size <= 0:
+        if type(size) is not int or not 0 < size <= MAX_SIZE_BYTES:
             raise _no_sizes(file, f"{{cid: bytes}}: the size of {cid} is {json.dumps(size)[:40]}")
     return sizes
 

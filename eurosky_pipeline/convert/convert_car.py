@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING
 from eurosky_pipeline.artifacts.workspace import disk_errors_named
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.commit import VOID_SIGNATURE, Commit, sign
-from eurosky_pipeline.atproto.indexed_car import BlockMissingError, OnRead, RepoError
-from eurosky_pipeline.atproto.mst import walk
+from eurosky_pipeline.atproto.indexed_car import OnRead, RepoError
 from eurosky_pipeline.atproto.syntax import next_tid
-from eurosky_pipeline.convert.fold import Fold
+from eurosky_pipeline.convert.fold import Fold, transform_failure
 from eurosky_pipeline.convert.output import ConvertedFile
-from eurosky_pipeline.convert.reach import DIGEST_START, Reach, affected_records, count_records, reach
-from eurosky_pipeline.convert.scan import ScannedCar
+from eurosky_pipeline.convert.reach import Reach, affected_records, count_records, reach
+from eurosky_pipeline.convert.scan import SHORT, ScannedCar, Scanner
 from eurosky_pipeline.convert.tree import patch_tree
-from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.plugins.record_transforms import (
     RecordTransform,
     TransformContext,
-    TransformFailedError,
     UnknownSize,
 )
 
@@ -95,6 +92,9 @@ def convert_car(
     changes the record that holds it in turn. The result has one commit of version 3 and nothing that its tree does not
     lead to, and is decided by the arguments to the byte.
 
+    What is not touched is not judged: every block is hashed and every record is found, but a record that stays is not
+    decoded, and the form of the tree is looked at only if a record may change. `verify_car` looks at everything.
+
     Args:
         target: replaced at the very end, and only if something changed; may be `source`.
         transforms: new ones, in the order in which they see a record; at least one.
@@ -103,14 +103,14 @@ def convert_car(
         on_read: is told of bytes as `source` is read for the first time.
 
     Raises:
-        CarError, VarintError, MstError, RepoError: the source is not a whole and canonical repository.
+        CarError, VarintError, MstError, RepoError: the source is not a whole repository, or its tree not canonical.
         TransformFailedError: a transform failed; names it, and the record.
         FatalError: the disk is full.
         EuroskyError: what a transform raised, on purpose.
     """
     names = ", ".join(f"{transform.name} {transform.version}" for transform in transforms)
     report(f"scanning the CAR for records to convert ({names})")
-    with closing(ScannedCar(source, [(transform.needle, transform.scan) for transform in transforms], on_read)) as car:
+    with closing(ScannedCar(source, [_scanner(transform) for transform in transforms], on_read)) as car:
         if not car.candidates:
             records = count_records(car)
             report(f"extracted {records} records, and none of them has to be looked at")
@@ -118,7 +118,38 @@ def convert_car(
         affected = affected_records(car)
         reached = reach(car, affected)
         report(f"extracted {reached.record_count} records")
-        fold = Fold(
+        work = _Work(car, affected, reached, transforms, target, signing_key)
+        work.fold.survey()
+        _prepare(transforms, TransformContext(car.commit.did, unknown_size, blob_sizes, report))
+        found = work.write()
+        if found.is_changed:
+            rewritten = found.strong_refs_rewritten
+            report(f"converted {found.records_changed} records, with {rewritten} strong references made right")
+        else:
+            report("nothing could be converted")
+        report("completed")
+        return found
+
+
+class _Work:
+    """Everything that the writing of a converted repository needs."""
+
+    def __init__(
+        self,
+        car: ScannedCar,
+        affected: Mapping[bytes, int],
+        reached: Reach,
+        transforms: Sequence[RecordTransform],
+        target: Path,
+        signing_key: SigningKey | None,
+    ) -> None:
+        self._car = car
+        self._affected = affected
+        self._reached = reached
+        self._transforms = transforms
+        self._target = target
+        self._signing_key = signing_key
+        self.fold = Fold(
             car.commit.did,
             reached.keys_of,
             lambda cid: car.block_at(affected[cid]),
@@ -126,83 +157,99 @@ def convert_car(
             transforms,
             size_bytes=car.size_bytes,
         )
-        fold.survey()
-        _prepare(transforms, TransformContext(car.commit.did, unknown_size, blob_sizes, report))
-        return _write(car, target, transforms, fold, reached, signing_key, report)
+
+    def write(self) -> Conversion:
+        """Settle the records, and write the file if that changed any."""
+        car, target = self._car, self._target
+        with disk_errors_named(target), ConvertedFile(target, _unsigned(car.commit, _FIRST_TID)) as file:
+
+            def put(cid: Cid, data: bytes) -> None:
+                if cid in self._affected or not car.records.get(cid[SHORT]):
+                    file.put(cid, data)  # else another record has always looked like this, and is copied
+
+            changed = self.fold.run(put)
+            if not changed:
+                return _unchanged(car, self._reached.record_count, self._transforms)
+            moved = patch_tree(self._reached.path_nodes, lambda cid: car.block_at(car.nodes[cid]), changed, put)
+            commit = _unsigned(car.commit, _rev_after(car.commit.rev or self._reached.newest_rkey))
+            commit = replace(commit, data=moved[car.commit.data])
+            if self._signing_key is not None:
+                commit = sign(commit, self._signing_key)
+            dropped = {*car.spare, *self._orphans()}
+            gaps = map(car.extent, dropped | set(self._replaced(moved, file.put_cids)))
+            file.copy(car.read, car.first_block_offset, car.size_bytes, gaps)
+            car.check_unchanged()
+            transforms = _summary(self._transforms)
+            root = file.finish(commit)
+        return Conversion(
+            did=commit.did,
+            records=self._reached.record_count,
+            records_changed=len(changed),
+            strong_refs_rewritten=self.fold.strong_refs_rewritten,
+            root=root,
+            rev=commit.rev,
+            signature=Signature.VOID if self._signing_key is None else Signature.SIGNED,
+            is_changed=True,
+            transforms=transforms,
+            nodes_rewritten=len(moved),
+            blocks_dropped=len(dropped) - 1,  # the old commit
+            size_bytes=file.size_bytes,
+        )
+
+    def _orphans(self) -> list[int]:
+        """The places of blocks that the tree does not lead to."""
+        kept = {self._car.nodes[cid] for cid in self._reached.nodes_as_records}
+        return [*self._car.orphan_records(), *(place for place in self._car.orphan_nodes() if place not in kept)]
+
+    def _replaced(self, moved: Mapping[bytes, Cid], put_cids: Iterable[bytes]) -> Iterator[int]:
+        """The places of old blocks of which nothing needs the old form any more, and of those written anew.
+
+        A block can be a node of the tree and a record at once; it goes only if it is needed as neither.
+        """
+        keys_of, nodes, new = self._reached.keys_of, self._car.nodes, self.fold.new
+        old_records = {cid for cid, keys in keys_of.items() if all(new[key] != cid for key in keys)}
+        for cid in old_records:
+            if cid not in nodes or cid in moved or not self._car.is_tree_node(cid):
+                yield self._affected[cid]
+        for cid in moved:
+            if cid not in self._reached.nodes_as_records or cid in old_records:
+                yield nodes[cid]
+        for cid in put_cids:
+            if cid in keys_of:
+                yield self._affected[cid]
+            elif cid in nodes:
+                yield nodes[cid]
+
+
+def _scanner(transform: RecordTransform) -> Scanner:
+    def scan(block: bytes) -> bool:
+        try:
+            return bool(transform.scan(block))
+        except Exception as error:
+            raise transform_failure(transform, "while it looked through the blocks", error) from error
+
+    return transform.needle, scan
 
 
 def _prepare(transforms: Sequence[RecordTransform], context: TransformContext) -> None:
     for transform in transforms:
         try:
             transform.prepare(context)
-        except EuroskyError:
-            raise
         except Exception as error:
-            raise TransformFailedError(
-                f"the record transform {transform.name} {transform.version} could not prepare for the repository of "
-                f"{context.did}: {type(error).__name__}"
-            ) from error
+            raise transform_failure(transform, f"to prepare for {context.did}", error) from error
 
 
-def _write(
-    car: ScannedCar,
-    target: Path,
-    transforms: Sequence[RecordTransform],
-    fold: Fold,
-    reached: Reach,
-    signing_key: SigningKey | None,
-    report: Callable[[str], None],
-) -> Conversion:
-    commit = _successor(car.commit, reached.newest_rkey)
-    with disk_errors_named(target), ConvertedFile(target, commit) as file:
-        changed = fold.run(file.put)
-        if not changed:
-            report("completed: nothing could be converted, and the repository stays as it is")
-            return _unchanged(car, reached.record_count, transforms)
-        moved = patch_tree(reached.path_nodes, lambda cid: car.block_at(car.nodes[cid]), changed, file.put)
-        commit = replace(commit, data=moved[car.commit.data])
-        if signing_key is not None:
-            commit = sign(commit, signing_key)
-        replaced = _leave_out(reached, fold, moved, file)
-        copied = file.copy(car.stream(), reached.wanted)
-        car.check_unchanged()
-        if reached.wanted:
-            raise _missing(car, reached.wanted)
-        root = file.finish(commit)
-    report(f"converted {len(changed)} records, and {fold.strong_refs_rewritten} strong references to them")
-    report("completed")
-    return Conversion(
-        did=commit.did,
-        records=reached.record_count,
-        records_changed=len(changed),
-        strong_refs_rewritten=fold.strong_refs_rewritten,
-        root=root,
-        rev=commit.rev,
-        signature=Signature.VOID if signing_key is None else Signature.SIGNED,
-        is_changed=True,
-        transforms=_summary(transforms),
-        nodes_rewritten=len(moved),
-        blocks_dropped=car.block_count - 1 - copied - replaced,
-        size_bytes=file.size_bytes,
-    )
-
-
-def _leave_out(reached: Reach, fold: Fold, moved: Mapping[bytes, Cid], file: ConvertedFile) -> int:
-    """Take from what is wanted of the old file what is replaced, or has been written anew; how many blocks that are."""
-    before = len(reached.wanted)
-    replaced = [cid for cid, keys in reached.keys_of.items() if all(fold.new[key] != cid for key in keys)]
-    reached.wanted.difference_update(cid[DIGEST_START:] for cid in (*replaced, *moved))
-    reached.wanted -= file.put_cids
-    return before - len(reached.wanted)
-
-
-def _successor(commit: Commit, newest_rkey: str) -> Commit:
-    """The commit of a converted repository, its tree still the old one, signed by nobody. Raises RepoError."""
-    try:
-        rev = next_tid(commit.rev or newest_rkey or _FIRST_TID)
-    except ValueError:
-        raise RepoError(f"the repository's rev, {commit.rev or newest_rkey}, is the last that there can be") from None
+def _unsigned(commit: Commit, rev: str) -> Commit:
+    """A commit to the same tree, as a converted repository has it, signed by nobody."""
     return Commit(commit.did, 3, commit.data, rev, None, VOID_SIGNATURE)
+
+
+def _rev_after(tid: str) -> str:
+    """The rev that follows the old one, or the newest record key; the second of all where there is neither."""
+    try:
+        return next_tid(tid or _FIRST_TID)
+    except ValueError:
+        raise RepoError(f"the repository's rev, {tid}, is the last that there can be") from None
 
 
 def _unchanged(car: ScannedCar, records: int, transforms: Sequence[RecordTransform]) -> Conversion:
@@ -223,12 +270,11 @@ def _unchanged(car: ScannedCar, records: int, transforms: Sequence[RecordTransfo
 
 
 def _summary(transforms: Sequence[RecordTransform]) -> tuple[tuple[str, str, Mapping[str, int]], ...]:
-    return tuple((transform.name, transform.version, dict(transform.counts())) for transform in transforms)
-
-
-def _missing(car: ScannedCar, digests: set[bytes]) -> BlockMissingError:
-    """Which record is not in the file, the first of them by its key."""
-    for key, cid in walk(car.commit.data, lambda cid: car.block_at(car.nodes[cid])):
-        if cid[DIGEST_START:] in digests:
-            return BlockMissingError(f"the record {key.decode('ascii')} is missing from the file: {cid}", cid=cid)
-    raise AssertionError("every node was found")
+    found = []
+    for transform in transforms:
+        try:
+            counts = {str(name): int(count) for name, count in transform.counts().items()}
+        except Exception as error:
+            raise transform_failure(transform, "when it was asked for its counts", error) from error
+        found.append((transform.name, transform.version, counts))
+    return tuple(found)

@@ -20,10 +20,11 @@ from eurosky_pipeline.plugins.record_transforms import RecordTransform, Transfor
 PutBlock = Callable[[Cid, bytes], None]
 """Takes a block of the converted repository; it may come twice."""
 
-_MAX_SHARING: Final = 20
-_FREE_READING_BYTES: Final = 128 * 1024 * 1024
+_MAX_SHARING: Final = 4  # a record is read three times at most
+_FREE_READING_BYTES: Final = 16 * 1024 * 1024
 # Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 _MAX_ERROR_CHARACTERS = 200
+LEAVE_OUT: Final = "leave that transform out of EUROSKY_RECORD_TRANSFORMS, or have it mended"
 
 
 class Fold:
@@ -111,20 +112,27 @@ class Fold:
 
     def _settled(self, key: str, record: dict[str, Any], put: PutBlock) -> bytes:
         old = self._old[key]
+        data = b""
         if old in self._transformed:
             record = self._through_transforms(key, record)
+            data = self._encoded(key, record)  # first: a record that holds itself could be searched for ever
         rewritten = self._rewrite_refs(key, record)
-        try:
-            data = dag_cbor.encode(record)
-        except dag_cbor.CborError as error:
-            raise TransformFailedError(f"{self._made_by_all(key)} {error.detail}") from None
-        if len(data) > MAX_BLOCK_BYTES:
-            raise TransformFailedError(f"{self._made_by_all(key)} larger than {MAX_BLOCK_BYTES} bytes")
+        if rewritten or not data:
+            data = self._encoded(key, record)
         new = cid_of(data)
         if new != old:
             put(new, data)
             self.strong_refs_rewritten += rewritten
         return new
+
+    def _encoded(self, key: str, record: dict[str, Any]) -> bytes:
+        try:
+            data = dag_cbor.encode(record)
+        except dag_cbor.CborError as error:
+            raise self._bad_result(key, error.detail) from None
+        if len(data) > MAX_BLOCK_BYTES:
+            raise self._bad_result(key, f"larger than {MAX_BLOCK_BYTES} bytes")
+        return data
 
     def _through_transforms(self, key: str, record: dict[str, Any]) -> dict[str, Any]:
         for transform in self._transforms:
@@ -133,10 +141,10 @@ class Fold:
             except Exception as error:
                 raise self._failure(transform, key, error) from error
             if type(record) is not dict:
-                kind = type(record).__name__
                 raise TransformFailedError(
-                    f"the record transform {transform.name} {transform.version} made a {kind}, and no record, of "
-                    f"{self._prefix}{key}"
+                    f"the record transform {transform.name} {transform.version} made a {type(record).__name__}, and no "
+                    f"record, of {self._prefix}{key}",
+                    hint=LEAVE_OUT,
                 )
         return record
 
@@ -147,7 +155,7 @@ class Fold:
             if not self._is_matched(ref, named):
                 continue
             if named not in self.new:  # then it was not there when the others were waited for
-                raise TransformFailedError(f"{self._made_by_all(key)} a reference to {named}, which changes later")
+                raise self._bad_result(key, f"a reference to {named}, which changes only later")
             if self.new[named] != self._old[named]:
                 ref["cid"] = str(Cid(self.new[named]))
                 rewritten += 1
@@ -168,16 +176,22 @@ class Fold:
         return record
 
     def _failure(self, transform: RecordTransform, key: str, error: Exception) -> EuroskyError:
-        """What to raise for what a transform has raised: on purpose, that itself; else an error with both named."""
-        if isinstance(error, EuroskyError):
-            return error
-        text = str(error)[:_MAX_ERROR_CHARACTERS]
+        return transform_failure(transform, f"on {self._prefix}{key}", error)
+
+    def _bad_result(self, key: str, fault: str) -> TransformFailedError:
+        names = ", ".join(f"{transform.name} {transform.version}" for transform in self._transforms)
         return TransformFailedError(
-            f"the record transform {transform.name} {transform.version} failed on {self._prefix}{key}: "
-            f"{type(error).__name__}{f': {text}' if text else ''}",
-            hint="leave that transform out of EUROSKY_RECORD_TRANSFORMS, or have it mended",
+            f"the record {self._prefix}{key} as the transforms ({names}) made it is or holds {fault}", hint=LEAVE_OUT
         )
 
-    def _made_by_all(self, key: str) -> str:
-        names = ", ".join(f"{transform.name} {transform.version}" for transform in self._transforms)
-        return f"of the record {self._prefix}{key} the transforms ({names}) made what is"
+
+def transform_failure(transform: RecordTransform, where: str, error: Exception) -> EuroskyError:
+    """What to raise for what a transform has raised: on purpose, that itself; else an error that names it."""
+    if isinstance(error, EuroskyError):
+        return error
+    text = str(error)[:_MAX_ERROR_CHARACTERS]
+    return TransformFailedError(
+        f"the record transform {transform.name} {transform.version} failed {where}: "
+        f"{type(error).__name__}{f': {text}' if text else ''}",
+        hint=LEAVE_OUT,
+    )

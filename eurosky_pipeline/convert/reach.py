@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from eurosky_pipeline.atproto import mst
-from eurosky_pipeline.atproto.cid import Cid, cid_of
+from eurosky_pipeline.atproto.cid import DAG_CBOR_PREFIX, Cid, cid_of
+from eurosky_pipeline.atproto.dag_cbor import LINK_HEAD
 from eurosky_pipeline.atproto.indexed_car import BlockMissingError, RepoError
-from eurosky_pipeline.atproto.mst_node import NODE_START
+from eurosky_pipeline.atproto.mst_node import read_node
 from eurosky_pipeline.atproto.syntax import is_repo_path, is_tid
-from eurosky_pipeline.convert.scan import ScannedCar
+from eurosky_pipeline.convert.scan import SHORT, ScannedCar
+from eurosky_pipeline.errors import IntegrityError
 
-DIGEST_START: Final = 5
-"""Of a CID that is known to be of DAG-CBOR, the last 31 bytes tell enough, and take a fifth less memory than all."""
+_LINK: Final = re.escape(LINK_HEAD + DAG_CBOR_PREFIX[:1])
+_SUBTREES: Final = re.compile(rb"a[tl]" + re.escape(LINK_HEAD) + rb"(\x01\x71.{34})", re.DOTALL)
+_SHORT_KEY_BYTES: Final = 512  # what is shorter cannot have too long a record key
+_SHORT_VALUES: Final = re.compile(rb"av" + _LINK + rb"(\x71.{30}).{4}", re.DOTALL)
 
-_SUBTREES: Final = re.compile(rb"a[tl]\xd8\x2a\x58\x25\x00(\x01\x71\x12\x20.{32})", re.DOTALL)
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reach:
     """What a walk through the whole tree has found.
 
     Attributes:
-        wanted: the digests, cut as `DIGEST_START` says, of all records that the tree leads to, and of its nodes.
         record_count: keys, two of which may share a block.
         keys_of: the keys of each record that may change, by its CID.
         path_nodes: of each node that leads to such a record, by its CID and before those below it: the keys of those
             that it holds itself, by their place in it.
+        nodes_as_records: blocks that look like a node, and that a key names as its record.
         newest_rkey: the last TID among the record keys; empty if it was not looked for, or there is none.
     """
 
-    wanted: set[bytes]
     record_count: int
     keys_of: dict[bytes, list[str]]
     path_nodes: dict[bytes, dict[int, bytes]]
+    nodes_as_records: set[bytes]
     newest_rkey: str
 
 
@@ -44,9 +47,13 @@ def affected_records(car: ScannedCar) -> dict[bytes, int]:
     affected = dict(car.candidates)
     mentions = car.mentions()
     pending = list(affected) if mentions else []
+    seen: set[int] = set()
     while pending:
         text = str(Cid(pending.pop())).encode()
         for place in mentions.pop(hash(text), ()):
+            if place in seen:
+                continue
+            seen.add(place)
             cid = cid_of(car.block_at(place))
             if cid not in affected:
                 affected[cid] = place
@@ -55,63 +62,93 @@ def affected_records(car: ScannedCar) -> dict[bytes, int]:
 
 
 def reach(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
-    """Walk through the tree, and check it whole.
+    """Walk through the tree, check that it is whole and canonical, and mark all that it leads to.
 
-    Raises: MstError, RepoError: the tree is not canonical, a node is missing, or a key is none.
+    Raises: MstError, RepoError: the tree is not canonical, a node or a record is missing, or a key is none.
     """
-    wanted: set[bytes] = set()
     keys_of: dict[bytes, list[str]] = {}
     path: dict[int, bytes] = {}  # the nodes from the root to the one at hand, by height
     path_nodes: dict[bytes, dict[int, bytes]] = {}
+    nodes_as_records: set[bytes] = set()
+    collections: set[bytes] = set()
     is_rev_needed = not car.commit.rev
     count, newest_rkey = 0, ""
     try:
         for cid, height, node in mst.walk_nodes(car.commit.data, car.node):
-            wanted.add(cid[DIGEST_START:])
-            wanted.update([value[DIGEST_START:] for value in node.values])
             count += len(node.keys)
+            _check_keys(node.keys, collections)
+            nodes_as_records |= _mark(car, [value[SHORT] for value in node.values], lambda: node)  # noqa: B023
             path[height] = cid
             if not affected.keys().isdisjoint(node.values):
                 for above in range(max(path), height - 1, -1):
                     held = path_nodes.setdefault(path[above], {})
                 for place, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
                     if value in affected:
-                        keys_of.setdefault(value, []).append(_checked(key))
+                        keys_of.setdefault(value, []).append(key.decode("ascii"))
                         held[place] = key
             if is_rev_needed:
-                newest_rkey = max([newest_rkey, *filter(is_tid, (_rkey(key) for key in node.keys))])
-    except (mst.MstError, BlockMissingError) as error:
-        raise _placed(error, car) from None
-    return Reach(wanted, count, keys_of, path_nodes, newest_rkey)
+                newest_rkey = max([newest_rkey, *filter(is_tid, map(_rkey, node.keys))])
+    except mst.MstError as error:
+        offset = car.offset_of(car.nodes[error.node]) if error.node in car.nodes else None
+        raise mst.MstError(error.detail, code=error.code, offset=offset, node=error.node) from None
+    return Reach(count, keys_of, path_nodes, nodes_as_records, newest_rkey)
 
 
 def count_records(car: ScannedCar) -> int:
-    """How many records the tree has, without looking at their keys. Raises BlockMissingError: a node is missing."""
+    """How many records the tree has, all of which are in the file; how the tree is made is not looked at.
+
+    Raises: RepoError: a node or a record is missing.
+    """
     count, pending = 0, [bytes(car.commit.data)]
     while pending:
         data = car.node(pending.pop())
-        if data[:3] != NODE_START:
-            raise RepoError("the tree leads to a block that is no node of it")
-        head = data[3]
-        width = 1 << max(head - 0x98, 0)
-        count += head - 0x80 if head < 0x98 else int.from_bytes(data[4 : 4 + width], "big")
+        shorts = _SHORT_VALUES.findall(data)
+        count += len(shorts)
+        _mark(car, shorts, lambda: _read(data))  # noqa: B023
         pending += _SUBTREES.findall(data)
     return count
+
+
+def _mark(car: ScannedCar, shorts: Sequence[bytes], read: Callable[[], mst.NodeParts]) -> set[bytes]:
+    """Mark the records of a node, which is read again only if there is something odd about it.
+
+    Returns: those of them that look like nodes.
+    Raises: BlockMissingError: one is not in the file.
+    """
+    records = car.records
+    if not [short for short in shorts if short not in records]:
+        records.update(dict.fromkeys(shorts, True))
+        return set()
+    found = set()
+    node = read()
+    for key, value in zip(node.keys, node.values, strict=True):
+        if value[SHORT] in records:
+            records[value[SHORT]] = True
+        elif value in car.nodes:
+            found.add(value)
+        else:
+            raise BlockMissingError(
+                f"the record {key.decode('ascii')} is missing from the file: {Cid(value)}", cid=value
+            )
+    return found
+
+
+def _read(data: bytes) -> mst.NodeParts:
+    try:
+        return read_node(data)
+    except IntegrityError as error:
+        raise RepoError(f"a node of the tree is {error.detail}", code=error.code) from None
 
 
 def _rkey(key: bytes) -> str:
     return key.decode("ascii").partition("/")[2]
 
 
-def _checked(key: bytes) -> str:
-    text = key.decode("ascii")
-    if not is_repo_path(text):
-        raise RepoError(f"not a collection and record key: {text[:120]!r}")
-    return text
-
-
-def _placed(error: mst.MstError | BlockMissingError, car: ScannedCar) -> mst.MstError | BlockMissingError:
-    """An error of the tree, told with its place in the file where that is known."""
-    if isinstance(error, BlockMissingError):
-        return error
-    return mst.MstError(error.detail, code=error.code, offset=car.place_of_node(error.node), node=error.node)
+def _check_keys(keys: Sequence[bytes], collections: set[bytes]) -> None:
+    """Raises RepoError for a key that is none. `collections`: those that have been seen, which are added to."""
+    for key in keys:
+        collection = key.partition(b"/")[0]
+        if collection not in collections or key[-1:] == b"." or len(key) > _SHORT_KEY_BYTES:
+            if not is_repo_path(key.decode("ascii")):
+                raise RepoError(f"not a collection and record key: {key.decode('ascii')[:120]!r}")
+            collections.add(collection)
