@@ -2,9 +2,12 @@
 
 Nothing is checked here: a truncated file, a wrong hash and a padded varint all pass. The splitting is written out
 twice, since a call for each block would make the baseline slower, and everything beside it look faster.
+
+`python -m benchmarks.baseline FILE` runs it as a whole process.
 """
 
 import hashlib
+import sys
 from pathlib import Path
 
 
@@ -52,3 +55,7 @@ def cut_blocks(path: Path) -> list[bytes]:
         blocks.append(data[position + 36 : position + length])
         position += length
     return blocks
+
+
+if __name__ == "__main__":
+    print(hash_blocks(Path(sys.argv[1])))

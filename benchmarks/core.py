@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.damages import count_accepted
+from benchmarks.document import replace_table, tell
 from benchmarks.repository import write_repository
 from eurosky_pipeline.sandbox.node import node_binary
 from eurosky_pipeline.sandbox.packages import ensure_packages
@@ -62,10 +63,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace the table between the marks in FILE")
     options = parser.parse_args()
 
-    packages = ensure_packages(_tell)
+    packages = ensure_packages(tell)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "account.car"
-        _tell(f"writing a repository of {options.records:,} records")
+        tell(f"writing a repository of {options.records:,} records")
         write_repository(file, options.records)
         commands = {row.name: _command(row.name, file, packages) for row in ROWS}
         measured = _measure(commands, options.rounds)
@@ -81,7 +82,7 @@ def main() -> None:
     )
     print(table)
     if options.write:
-        _replace(options.write, table)
+        replace_table(options.write, "core", table)
     missed = [row.title for row in ROWS if row.target and not _is_met(row, measured)]
     if missed:
         sys.exit(f"beyond the target: {', '.join(missed)}")
@@ -97,7 +98,7 @@ def _measure(commands: dict[str, list[str]], rounds: int) -> dict[str, Measured]
     best: dict[str, Measured] = {}
     for number in range(rounds):
         for name, command in commands.items():
-            _tell(f"round {number + 1} of {rounds}: {name}")
+            tell(f"round {number + 1} of {rounds}: {name}")
             now = _run(command)
             known = best.get(name, now)
             best[name] = Measured(min(now.cpu_s, known.cpu_s), min(now.peak_mib, known.peak_mib), now.found)
@@ -127,18 +128,6 @@ def _is_met(row: Row, measured: dict[str, Measured]) -> bool:
     found = measured[row.name]
     assert row.target is not None
     return found.cpu_s <= row.target[0] * measured["baseline"].cpu_s and found.peak_mib <= row.target[1]
-
-
-def _replace(document: Path, table: str) -> None:
-    text = document.read_text()
-    start, end = "<!-- core: begin -->", "<!-- core: end -->"
-    before, _, rest = text.partition(start)
-    _, _, after = rest.partition(end)
-    document.write_text(f"{before}{start}\n{table}\n{end}{after}")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ EuroskyError
  +-- FatalError              stop this migration, or command; a person has to act
       +-- SettingsError      the environment or an argument is wrong
       +-- ConflictError      somebody else holds or changed what we were about to change
+      +-- StoppedError       a person asked for it; nothing is wrong
 
 Every error says three things: what happened (`message`, with the host and what was asked), a stable
 `code` for machines, and what to do next (`hint`). None of them ever carries a secret. Every code, with its meaning,
@@ -89,3 +90,9 @@ class ConflictError(FatalError):
     """The registry's row, or its lease, is not what the caller thought it was."""
 
     default_code = "conflict"
+
+
+class StoppedError(FatalError):
+    """Somebody asked the work to stop; nothing is wrong with the migration."""
+
+    default_code = "stopped"

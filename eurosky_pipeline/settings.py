@@ -4,16 +4,21 @@ What belongs here: names, types, defaults and meanings of the variables that `.e
 What does not: anything that acts on them.
 """
 
+import re
 from pathlib import Path
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from eurosky_pipeline.errors import SettingsError
 
 DEFAULT_PLC_URL = "https://plc.directory"
+LEGACY_TRANSFORM = "legacy_blobs"
+"""The record transform that has a switch of its own."""
+MAX_RECORD_TRANSFORMS = 32
 
 
 class Settings(BaseSettings):
@@ -59,8 +64,32 @@ class Settings(BaseSettings):
     is_legacy_conversion_enabled: bool = Field(
         default=False, validation_alias="CONVERT_LEGACY_BLOBS", description="Convert legacy blob references"
     )
+    unknown_blob_size: Literal["keep", "sentinel", "fail"] = Field(
+        default="keep",
+        validation_alias="UNKNOWN_BLOB_SIZE",
+        description="What becomes of a legacy reference to a blob whose size nobody tells",
+    )
+    record_transforms: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(LEGACY_TRANSFORM,),
+        validation_alias="EUROSKY_RECORD_TRANSFORMS",
+        description="Record transforms by name, comma-separated, in the order in which they run (docs/plugins.md)",
+    )
     parallel_blobs: int = Field(
         default=5, ge=1, le=64, validation_alias="PARALLEL_BLOBS", description="Blob transfer threads per migration"
+    )
+    max_blob_retries: int = Field(
+        default=3,
+        ge=0,
+        le=10,
+        validation_alias="MAX_BLOB_RETRIES",
+        description="How often a request for a blob is made again after the first try, each after a longer wait",
+    )
+    max_wait_s: float = Field(
+        default=120,
+        ge=0,
+        le=86_400,
+        validation_alias="EUROSKY_MAX_WAIT_S",
+        description="Longest wait for a host's rate limit within a run, in seconds",
     )
     progress_update_interval: int = Field(
         default=10,
@@ -98,6 +127,22 @@ class Settings(BaseSettings):
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
             raise ValueError("is no URL like https://plc.directory")
         return value.rstrip("/")
+
+    @field_validator("record_transforms", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """Names in their order, the transform with its own switch among them: first, if it has no place of its own.
+
+        Whether somebody offers them is found out when they are loaded; here only that they can be names.
+        """
+        names = tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(names, tuple) or not all(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) for name in names):
+            raise ValueError("is no list of names, comma-separated, each of lower-case letters, digits and _")
+        if LEGACY_TRANSFORM not in names:
+            names = (LEGACY_TRANSFORM, *names)
+        if len(set(names)) < len(names) or len(names) > MAX_RECORD_TRANSFORMS:
+            raise ValueError(f"names a transform twice, or more than {MAX_RECORD_TRANSFORMS}")
+        return names
 
     @field_validator("artifacts", mode="before")
     @classmethod

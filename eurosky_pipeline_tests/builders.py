@@ -60,6 +60,11 @@ def make_legacy_blob_ref(data: bytes = b"a picture", mime_type: str = "image/jpe
     return {"cid": str(cid_of(data, CODEC_RAW)), "mimeType": mime_type}
 
 
+def make_strong_ref(key: str, cid: Cid, *, did: str = DID) -> dict[str, Any]:
+    """What a like, a repost, a reply or a quote says of the record that it is about."""
+    return {"uri": f"at://{did}/{key}", "cid": str(cid)}
+
+
 def make_repo(
     records: Mapping[str, Any], *, did: str = DID, rev: str = REV, prev: Cid | None = None, sig: bytes = VOID_SIGNATURE
 ) -> BuiltRepo:

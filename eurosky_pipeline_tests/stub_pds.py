@@ -47,6 +47,9 @@ def stub_pds() -> Iterator[StubPds]:
         def do_GET(self) -> None:
             self._answer()
 
+        def do_HEAD(self) -> None:
+            self._answer()
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self._answer()
@@ -63,8 +66,9 @@ def stub_pds() -> Iterator[StubPds]:
             self.send_header("content-type", answer.content_type)
             self.send_header("content-length", str(announced))
             self.end_headers()
-            self.wfile.write(answer.body)
-            self.close_connection = announced != len(answer.body)
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+                self.close_connection = announced != len(answer.body)
 
         def log_message(self, *_: object) -> None:
             """Tests are quiet."""

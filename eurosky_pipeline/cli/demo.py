@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, Outcome, run_migration
-from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, tell
+from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, tell
 
 if TYPE_CHECKING:
     from eurosky_pipeline.reconcile.verify import Verification
@@ -39,14 +39,24 @@ class _Demo:
 @click.option("--blobs", default=60, show_default=True, help="Blobs of the seeded account; one is over 5 MB.")
 @click.option("--blob-bytes", default=200_000, show_default=True, help="Mean size of a blob.")
 @click.option("--legacy", default=0, show_default=True, help="Further records with blob references from before 2023.")
+@convert_option
 @click.option("--keep", is_flag=True, help="Leave the sandbox running afterwards.")
 @json_option
-def demo(records: int, blobs: int, blob_bytes: int, legacy: int, *, keep: bool, is_json: bool) -> None:
+def demo(
+    records: int,
+    blobs: int,
+    blob_bytes: int,
+    legacy: int,
+    *,
+    convert_legacy_blobs: bool | None,
+    keep: bool,
+    is_json: bool,
+) -> None:
     """Move a seeded account between two real servers on this machine, and verify it independently.
 
     Starts the sandbox, makes an account with records and pictures, moves it with the Dagster job, and then reads both
-    servers back: every record's CID and every blob's SHA-256 must be equal. The sandbox is stopped again if it was
-    not running before.
+    servers back: every record's CID and every blob's SHA-256 must be equal, but for records that were converted, which
+    must be the source's otherwise. The sandbox is stopped again if it was not running before.
 
     Exit code: 0 only if verified; else as `eurosky migrate`.
     """
@@ -68,7 +78,7 @@ def demo(records: int, blobs: int, blob_bytes: int, legacy: int, *, keep: bool, 
         account = seed(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy, report=_tell_indented)
         tell("3/4  the migration, a run of the Dagster job migrate_account")
         registry = open_registry(settings)
-        result = _migrate_and_verify(state, account, settings, registry)
+        result = _migrate_and_verify(state, account, settings, registry, convert_legacy_blobs)
         registry.close()
     finally:
         if must_stop:
@@ -77,13 +87,25 @@ def demo(records: int, blobs: int, blob_bytes: int, legacy: int, *, keep: bool, 
     sys.exit(result.exit_code)
 
 
-def _migrate_and_verify(state: SandboxState, account: SeededAccount, settings: Settings, registry: Registry) -> _Demo:
+def _migrate_and_verify(
+    state: SandboxState,
+    account: SeededAccount,
+    settings: Settings,
+    registry: Registry,
+    is_conversion_wanted: bool | None,
+) -> _Demo:
     from pydantic import SecretStr
 
     from eurosky_pipeline.registry.migration import NewMigration
     from eurosky_pipeline.registry.vault import Side
 
-    new = NewMigration(account.did, account.source_pds, account.destination_pds, handle=account.handle)
+    new = NewMigration(
+        account.did,
+        account.source_pds,
+        account.destination_pds,
+        handle=account.handle,
+        convert_legacy_blobs=is_conversion_wanted,
+    )
     migration = registry.add(new, {Side.DESTINATION: SecretStr(account.destination_password)})
     outcome = run_migration(migration.token, registry)
     if outcome.exit_code == EXIT_FAILED:
@@ -108,7 +130,12 @@ def _verify(state: SandboxState, account: SeededAccount, settings: Settings) -> 
         public = XrpcClient(http, state.destination_pds)
         session = log_in(public, account.did, SecretStr(account.destination_password))
         result = verify_accounts(
-            source, public.with_authorization(session), account.did, workers=settings.parallel_blobs, progress=progress
+            source,
+            public.with_authorization(session),
+            account.did,
+            workers=settings.parallel_blobs,
+            is_sentinel_allowed=settings.unknown_blob_size == "sentinel",
+            progress=progress,
         )
     for difference in result.differences[:20]:
         tell(f"     differs: {difference}")
@@ -124,6 +151,7 @@ def _print(result: _Demo, *, is_json: bool) -> None:
                 "exit_code": result.exit_code,
                 "verified": bool(found and found.is_equal),
                 "records": found.records if found else 0,
+                "records_converted": found.records_converted if found else 0,
                 "blobs_compared": found.blobs if found else 0,
                 "blob_bytes": found.blob_bytes if found else 0,
                 "differences": found.differences if found else (),
@@ -142,6 +170,7 @@ def _print(result: _Demo, *, is_json: bool) -> None:
     if found:
         pairs += [
             ("records compared", f"{found.records:,}"),
+            *([("records converted", f"{found.records_converted:,}")] if found.records_converted else []),
             ("blobs compared", f"{found.blobs:,}  ({found.blob_bytes:,} bytes)"),
             ("differences", f"{len(found.differences):,}"),
             ("verdict", "verified: nothing was lost" if found.is_equal else "NOT verified"),

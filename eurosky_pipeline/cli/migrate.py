@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_table, tell
+from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_table, tell
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
@@ -41,12 +41,14 @@ class Outcome:
 @click.command()
 @click.argument("tokens", nargs=-1, metavar="TOKEN…")
 @click.option("--all-failed", is_flag=True, help="Every migration in state failed.")
+@convert_option
 @json_option
-def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None:
+def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: bool | None, is_json: bool) -> None:
     """Run migrations now, in the foreground, one after the other.
 
     Each is a run of the job migrate_account, seen in the Dagster UI like any other. Running one again is safe: the
     repository is exported and compared anew, and what the destination already has is not sent again.
+    --convert-legacy-blobs, or its opposite, is remembered for these migrations.
 
     \b
     Exit code: 0 everything arrived · 3 some blobs cannot be had
@@ -69,6 +71,9 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, is_json: bool) -> None
         raise click.UsageError("name at least one TOKEN, or --all-failed; `eurosky migrations list` shows them")
     if not chosen:
         tell("no migration is in state failed")
+    if convert_legacy_blobs is not None:
+        for token in chosen:
+            registry.override_conversion(token, is_wanted=convert_legacy_blobs)
     prepare_instance(settings)
     outcomes: list[Outcome] = []
     for token in chosen:
@@ -151,13 +156,13 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
         failed_blobs=failed,
         error_code=error_code,
         error=error,
-        warnings=(*_account_warnings(result), *(_warnings(progress) if result.success else ())),
+        warnings=(*_asset_warnings(result), *(_warnings(progress) if result.success else ())),
         exit_code=code,
     )
 
 
-def _account_warnings(result: ExecuteInProcessResult) -> tuple[str, ...]:
-    """What the export found odd about the account: its handle, its server, its signature."""
+def _asset_warnings(result: ExecuteInProcessResult) -> tuple[str, ...]:
+    """What the assets found odd: the account's handle, server or signature, or what a conversion had to leave."""
     found = [
         event.materialization.metadata["warnings"].value
         for event in result.all_events

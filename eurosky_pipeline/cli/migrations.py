@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, print_table, tell
+from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, print_table, tell
 from eurosky_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def migrations() -> None:
     "--source-password-env", metavar="VAR", help="The same for the source; needed if it is deactivated there."
 )
 @click.option("--handle", help="The account's handle; a migration of another account's stops at once.")
-@click.option("--convert-legacy-blobs/--no-convert-legacy-blobs", default=None, help="Overrides CONVERT_LEGACY_BLOBS.")
+@convert_option
 @click.option(
     "--allow-active-destination",
     is_flag=True,
@@ -133,6 +133,30 @@ def show(token: str, *, is_json: bool) -> None:
     error = details.pop("error") or {}
     rows = {**_row(migration), **details, **{f"error {k}": v for k, v in error.items()}, **progress}
     print_pairs(token, [(name, value) for name, value in rows.items() if value is not None])
+
+
+@migrations.command()
+@click.argument("token")
+@convert_option
+@json_option
+def retry(token: str, *, convert_legacy_blobs: bool | None, is_json: bool) -> None:
+    """Bring a failed or cancelled migration back to where it stopped; nothing moves yet.
+
+    What is done stays done, and the error is forgotten. `eurosky migrate TOKEN` runs it, or a run of its partition in
+    the UI. --convert-legacy-blobs, or its opposite, is remembered for this migration.
+    """
+    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.settings import load_settings
+
+    registry = open_registry(load_settings())
+    migration = registry.retry(token)
+    if convert_legacy_blobs is not None:
+        registry.override_conversion(token, is_wanted=convert_legacy_blobs)
+    registry.close()
+    if is_json:
+        print_json({"token": token, "state": str(migration.state)})
+    else:
+        tell(f"{token} is {migration.state}; `eurosky migrate {token}` runs it now")
 
 
 @migrations.command()

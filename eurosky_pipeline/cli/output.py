@@ -18,6 +18,13 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "is_json", is_flag=True, help="Print the result as one JSON value.")(command)
 
 
+def convert_option(command: Command) -> Command:
+    """The switch that overrides, for single migrations, whether legacy blob references are converted."""
+    return click.option(
+        "--convert-legacy-blobs/--no-convert-legacy-blobs", default=None, help="Overrides CONVERT_LEGACY_BLOBS."
+    )(command)
+
+
 def _is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 

@@ -6,6 +6,7 @@ the other's old block, no two records can wait for each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ PutBlock = Callable[[Cid, bytes], None]
 """Takes a block of the converted repository; it may come twice."""
 
 _MAX_SHARING: Final = 4  # a record is read three times at most
-_FREE_READING_BYTES: Final = 16 * 1024 * 1024
+_FREE_READING_BYTES: Final = 8 * 1024 * 1024
 # Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 _MAX_ERROR_CHARACTERS = 200
 LEAVE_OUT: Final = "leave that transform out of EUROSKY_RECORD_TRANSFORMS, or have it mended"
@@ -59,6 +60,7 @@ class Fold:
         self._transformed = transformed
         self._transforms = transforms
         self._left_bytes = _FREE_READING_BYTES + _MAX_SHARING * size_bytes
+        self._texts: dict[bytes, bytes] = {}
         self.new: dict[str, bytes] = {}
         self.strong_refs_rewritten = 0
 
@@ -66,7 +68,7 @@ class Fold:
         """Show every record that is going to be transformed to all transforms. Raises as `run`."""
         for key in sorted(self._old):
             if self._old[key] in self._transformed:
-                record = self._decoded(key)
+                _, record = self._decoded(key)
                 for transform in self._transforms:
                     try:
                         transform.survey(record)
@@ -88,16 +90,17 @@ class Fold:
                 if key in self.new:
                     pending.pop()
                     continue
-                record = self._decoded(key)
+                data, record = self._decoded(key)
                 named = [name for ref, name in own_refs(record, self._prefix) if self._is_matched(ref, name)]
                 waiting = [name for name in named if name not in self.new]
                 if waiting:
                     pending += waiting
                     continue
                 pending.pop()
-                is_transformed = self._old[key] in self._transformed
-                has_moved = is_transformed or any(self.new[name] != self._old[name] for name in named)
-                self.new[key] = self._settled(key, record, put) if has_moved else self._old[key]
+                if self._old[key] in self._transformed:
+                    self.new[key] = self._settled(key, record, put)
+                else:
+                    self.new[key] = self._repointed(key, data, record, Counter(named), put)
         return {key.encode(): cid for key, cid in self.new.items() if cid != self._old[key]}
 
     def _is_matched(self, ref: Mapping[str, Any], named: str) -> bool:
@@ -111,19 +114,45 @@ class Fold:
             return False
 
     def _settled(self, key: str, record: dict[str, Any], put: PutBlock) -> bytes:
-        old = self._old[key]
-        data = b""
-        if old in self._transformed:
-            record = self._through_transforms(key, record)
-            data = self._encoded(key, record)  # first: a record that holds itself could be searched for ever
+        """A record's new CID, transforms and references done."""
+        record = self._through_transforms(key, record)
+        data = self._encoded(key, record)  # first: a record that holds itself could be searched for ever
+        return self._put(key, *self._with_new_refs(key, data, record), put)
+
+    def _with_new_refs(self, key: str, data: bytes, record: dict[str, Any]) -> tuple[bytes, int]:
+        """The record's block with its references made right, and how many were not."""
         rewritten = self._rewrite_refs(key, record)
-        if rewritten or not data:
-            data = self._encoded(key, record)
+        return (self._encoded(key, record) if rewritten else data), rewritten
+
+    def _repointed(
+        self, key: str, data: bytes, record: dict[str, Any], named: Mapping[str, int], put: PutBlock
+    ) -> bytes:
+        """A record's new CID where only references change.
+
+        Args:
+            named: how often it names each record that may have changed.
+        """
+        moved = [name for name in named if self.new[name] != self._old[name]]
+        patched = data
+        for name in moved:
+            old_text, new_text = self._text_of(self._old[name]), self._text_of(self.new[name])
+            if patched.count(old_text) != named[name]:  # it stands at another place too, where it has to stay
+                return self._put(key, *self._with_new_refs(key, data, record), put)
+            patched = patched.replace(old_text, new_text)  # as long as before, so that nothing else changes
+        return self._put(key, patched, sum(named[name] for name in moved), put)
+
+    def _put(self, key: str, data: bytes, rewritten: int, put: PutBlock) -> bytes:
         new = cid_of(data)
-        if new != old:
+        if new != self._old[key]:
             put(new, data)
             self.strong_refs_rewritten += rewritten
         return new
+
+    def _text_of(self, cid: bytes) -> bytes:
+        text = self._texts.get(cid)
+        if text is None:
+            text = self._texts[cid] = str(Cid(cid)).encode()
+        return text
 
     def _encoded(self, key: str, record: dict[str, Any]) -> bytes:
         try:
@@ -161,7 +190,7 @@ class Fold:
                 rewritten += 1
         return rewritten
 
-    def _decoded(self, key: str) -> dict[str, Any]:
+    def _decoded(self, key: str) -> tuple[bytes, dict[str, Any]]:
         cid = self._old[key]
         data = self._load(cid)
         self._left_bytes -= len(data)
@@ -173,7 +202,7 @@ class Fold:
             raise RepoError(f"the record {key} is {error.detail}", code=error.code) from None
         if type(record) is not dict:
             raise RepoError(f"the record {key} is not a map")
-        return record
+        return data, record
 
     def _failure(self, transform: RecordTransform, key: str, error: Exception) -> EuroskyError:
         return transform_failure(transform, f"on {self._prefix}{key}", error)

@@ -18,7 +18,9 @@ from eurosky_pipeline.errors import IntegrityError
 
 _LINK: Final = re.escape(LINK_HEAD + DAG_CBOR_PREFIX[:1])
 _SUBTREES: Final = re.compile(rb"a[tl]" + re.escape(LINK_HEAD) + rb"(\x01\x71.{34})", re.DOTALL)
-_SHORT_KEY_BYTES: Final = 512  # what is shorter cannot have too long a record key
+_LONG_KEY_BYTES: Final = 500  # so long that it is worth a look whether it is too long
+_BATCH: Final = 1000
+"""Nodes whose links are found together: a call for each would take as long as the finding."""
 _SHORT_VALUES: Final = re.compile(rb"av" + _LINK + rb"(\x71.{30}).{4}", re.DOTALL)
 
 
@@ -70,13 +72,12 @@ def reach(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
     path: dict[int, bytes] = {}  # the nodes from the root to the one at hand, by height
     path_nodes: dict[bytes, dict[int, bytes]] = {}
     nodes_as_records: set[bytes] = set()
-    collections: set[bytes] = set()
     is_rev_needed = not car.commit.rev
-    count, newest_rkey = 0, ""
+    count, newest_rkey, collection = 0, "", b"/"  # of no key
     try:
         for cid, height, node in mst.walk_nodes(car.commit.data, car.node):
             count += len(node.keys)
-            _check_keys(node.keys, collections)
+            collection = _check_keys(node.keys, collection)
             nodes_as_records |= _mark(car, [value[SHORT] for value in node.values], lambda: node)  # noqa: B023
             path[height] = cid
             if not affected.keys().isdisjoint(node.values):
@@ -101,11 +102,15 @@ def count_records(car: ScannedCar) -> int:
     """
     count, pending = 0, [bytes(car.commit.data)]
     while pending:
-        data = car.node(pending.pop())
-        shorts = _SHORT_VALUES.findall(data)
+        nodes = car.take_nodes(pending[-_BATCH:])
+        del pending[-_BATCH:]
+        together = b"".join(nodes)
+        shorts = _SHORT_VALUES.findall(together)
         count += len(shorts)
-        _mark(car, shorts, lambda: _read(data))  # noqa: B023
-        pending += _SUBTREES.findall(data)
+        if not all(map(car.records.__contains__, shorts)):
+            for node in nodes:
+                _mark(car, _SHORT_VALUES.findall(node), lambda: _read(node))  # noqa: B023
+        pending += _SUBTREES.findall(together)
     return count
 
 
@@ -115,22 +120,19 @@ def _mark(car: ScannedCar, shorts: Sequence[bytes], read: Callable[[], mst.NodeP
     Returns: those of them that look like nodes.
     Raises: BlockMissingError: one is not in the file.
     """
-    records = car.records
-    if not [short for short in shorts if short not in records]:
-        records.update(dict.fromkeys(shorts, True))
+    records, count = car.records, len(car.records)
+    records.update(dict.fromkeys(shorts, True))
+    if len(records) == count:
         return set()
-    found = set()
     node = read()
-    for key, value in zip(node.keys, node.values, strict=True):
-        if value[SHORT] in records:
-            records[value[SHORT]] = True
-        elif value in car.nodes:
-            found.add(value)
-        else:
-            raise BlockMissingError(
-                f"the record {key.decode('ascii')} is missing from the file: {Cid(value)}", cid=value
-            )
-    return found
+    looking_like_nodes = {value for value in node.values if value in car.nodes}
+    for value in looking_like_nodes:
+        del records[value[SHORT]]
+    if len(records) > count:
+        missing = next(reversed(records))  # a new key comes last
+        key, cid = next((key, cid) for key, cid in zip(node.keys, node.values, strict=True) if cid[SHORT] == missing)
+        raise BlockMissingError(f"the record {key.decode('ascii')} is missing from the file: {Cid(cid)}", cid=cid)
+    return looking_like_nodes
 
 
 def _read(data: bytes) -> mst.NodeParts:
@@ -144,11 +146,22 @@ def _rkey(key: bytes) -> str:
     return key.decode("ascii").partition("/")[2]
 
 
-def _check_keys(keys: Sequence[bytes], collections: set[bytes]) -> None:
-    """Raises RepoError for a key that is none. `collections`: those that have been seen, which are added to."""
+def _check_keys(keys: Sequence[bytes], collection: bytes) -> bytes:
+    """Raises RepoError for a key that is none. The keys are in their order, and of the characters of a key.
+
+    Args:
+        collection: of the last node's last key, with its slash; most nodes hold keys of that one only.
+
+    Returns: the same of this node.
+    """
+    if not keys or (
+        keys[0].startswith(collection)
+        and keys[-1].startswith(collection)
+        and min(map(len, keys)) - len(collection) > 2
+        and max(map(len, keys)) - len(collection) < _LONG_KEY_BYTES
+    ):
+        return collection
     for key in keys:
-        collection = key.partition(b"/")[0]
-        if collection not in collections or key[-1:] == b"." or len(key) > _SHORT_KEY_BYTES:
-            if not is_repo_path(key.decode("ascii")):
-                raise RepoError(f"not a collection and record key: {key.decode('ascii')[:120]!r}")
-            collections.add(collection)
+        if not is_repo_path(key.decode("ascii")):
+            raise RepoError(f"not a collection and record key: {key.decode('ascii')[:120]!r}")
+    return keys[-1][: keys[-1].index(b"/") + 1]

@@ -8,13 +8,12 @@ most repositories have none.
 from __future__ import annotations
 
 import os
-import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from eurosky_pipeline.atproto.car import Block, CarError, CarReader
+from eurosky_pipeline.atproto.car import CarError, CarReader
 from eurosky_pipeline.atproto.cid import CID_BYTES, Cid
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
 from eurosky_pipeline.atproto.indexed_car import (
@@ -22,12 +21,12 @@ from eurosky_pipeline.atproto.indexed_car import (
     BlockMissingError,
     OnRead,
     RepoError,
-    Watched,
     open_regular_file,
     the_root,
 )
 from eurosky_pipeline.atproto.mst_node import NODE_START
 from eurosky_pipeline.atproto.varint import encode_varint
+from eurosky_pipeline.convert.needles import Needles
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
 from eurosky_pipeline.errors import IntegrityError
 
@@ -117,13 +116,20 @@ class ScannedCar:
 
     def node(self, cid: bytes) -> bytes:
         """A node's block, as the tree leads to it. Raises BlockMissingError, or RepoError: it does a second time."""
-        place = self.nodes.get(cid)
-        if place is None:
-            raise BlockMissingError(f"a node of the tree is missing from the file: {Cid(cid)}", cid=cid)
-        if place & _REACHED:
-            raise RepoError(f"the tree leads to a node twice: {Cid(cid)}", offset=self.offset_of(place))
-        self.nodes[cid] = place | _REACHED
-        return self._kept_nodes.pop(cid, None) or self.block_at(place)
+        return self.take_nodes([cid])[0]
+
+    def take_nodes(self, cids: Sequence[bytes]) -> list[bytes]:
+        """`node` for several."""
+        taken = []
+        for cid in cids:
+            place = self.nodes.get(cid)
+            if place is None:
+                raise BlockMissingError(f"a node of the tree is missing from the file: {Cid(cid)}", cid=cid)
+            if place & _REACHED:
+                raise RepoError(f"the tree leads to a node twice: {Cid(cid)}", offset=self.offset_of(place))
+            self.nodes[cid] = place | _REACHED
+            taken.append(self._kept_nodes.pop(cid, b"") or self.block_at(place))
+        return taken
 
     def is_tree_node(self, cid: bytes) -> bool:
         """Whether `node` was asked for this one."""
@@ -138,9 +144,9 @@ class ScannedCar:
         if None not in self.records.values():
             return []
         return [
-            offset << _OFFSET_SHIFT | len(data)
-            for cid, data, offset in self._reader()
-            if self.records.get(cid[SHORT], True) is None and cid != self.root
+            _place(data, offset)
+            for cid, data, offset in CarReader(self._stream())
+            if self.records.get(cid[SHORT], True) is None
         ]
 
     def mentions(self) -> dict[int, list[int]]:
@@ -159,14 +165,15 @@ class ScannedCar:
         state = os.fstat(self._descriptor)
         return state.st_size, state.st_mtime_ns
 
-    def _reader(self, on_read: OnRead | None = None) -> CarReader:
-        stream: BinaryIO = os.fdopen(self._descriptor, "rb", buffering=0, closefd=False)
+    def _stream(self) -> BinaryIO:
+        """The file from its first byte; only one such stream at a time is of use."""
+        stream = os.fdopen(self._descriptor, "rb", buffering=0, closefd=False)
         stream.seek(0)
-        return CarReader(stream if on_read is None else Watched(stream, on_read))
+        return stream
 
     def _find_commit(self) -> tuple[Cid, Commit]:
         """Nearly always in the first block; whose repository it is has to be known before the others are read."""
-        reader = self._reader()
+        reader = CarReader(self._stream())
         root = the_root(reader)
         for cid, data, offset in reader:
             if cid == root:
@@ -178,53 +185,64 @@ class ScannedCar:
 
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
         # Run for each of millions of blocks, so written for speed.
-        records, nodes, kept_nodes, root, short = self.records, self.nodes, self._kept_nodes, self.root, SHORT
-        find_needle = re.compile(b"|".join(re.escape(needle) for needle, _ in scanners)).search
-        scans = [scan for _, scan in scanners]
-        is_mentioning = self._note_mentions()
-        first_candidate_offset = kept_bytes = 0
-        reader = self._reader(on_read)
+        records, nodes, kept_nodes, node_start, short = self.records, self.nodes, self._kept_nodes, NODE_START, SHORT
+        records[self.root[short]] = None  # so that its block is spare
+        needles = [needle for needle, _ in scanners]
+        is_all_scanned = b"" in needles
+
+        def bounded(count: int) -> None:
+            if len(records) + len(nodes) > MAX_BLOCKS:
+                raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
+            if on_read is not None:
+                on_read(count)
+
+        own = Needles(self._stream(), [own_prefix(self.commit.did).encode()], bounded)
+        wanted = Needles(own, [] if is_all_scanned else needles)
+        wanted.start()
+        reader = CarReader(wanted)
         self.first_block_offset = reader.first_block_offset
+        kept_bytes, known, wanted_hits, own_hits = 0, len(records), wanted.hits, own.hits
         for cid, data, offset in reader:
-            known = len(records) + len(nodes)
-            if data[:3] == NODE_START:
-                if cid not in nodes:
-                    nodes[cid] = offset << _OFFSET_SHIFT | len(data)
-                    kept_bytes += len(data) + _KEPT_OVERHEAD_BYTES
-                    if kept_bytes <= _MAX_KEPT_BYTES:
-                        kept_nodes[cid] = data
-            elif cid != root:
+            if data[:3] != node_start:
                 records[cid[short]] = None
-            if len(records) + len(nodes) == known:
-                self.spare.append(offset << _OFFSET_SHIFT | len(data))
+                if len(records) == known:
+                    self.spare.append(_place(data, offset))
+                    continue
+                known += 1
+            elif cid in nodes:
+                self.spare.append(_place(data, offset))
                 continue
-            if find_needle(data) is not None and sum([scan(data) for scan in scans]):
-                self.candidates[cid] = offset << _OFFSET_SHIFT | len(data)
-                first_candidate_offset = first_candidate_offset or offset
-            if first_candidate_offset:
-                is_mentioning(data, offset)
-            if known > MAX_BLOCKS:
-                raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=offset)
-        if first_candidate_offset:
-            for _, data, offset in self._blocks_before(first_candidate_offset):
-                is_mentioning(data, offset)
+            else:
+                nodes[cid] = _place(data, offset)
+                kept_bytes += len(data) + _KEPT_OVERHEAD_BYTES
+                if kept_bytes <= _MAX_KEPT_BYTES:
+                    kept_nodes[cid] = data
+            if is_all_scanned or (wanted_hits and wanted_hits[0] < offset + len(data)):
+                wanted.take(offset + len(data))
+                if sum([scan(data) for _, scan in scanners]):
+                    self.candidates[cid] = _place(data, offset)
+                    own.start()
+            if own_hits and own_hits[0] < offset + len(data):
+                own.take(offset + len(data))
+                self._note_mentions(data, offset)
+        del records[self.root[short]]
+        if own.looked_from is not None:
+            self._note_mentions_before(own.looked_from)
 
-    def _blocks_before(self, end: int) -> Iterator[Block]:
-        for block in self._reader():
-            if block[2] >= end:
-                return
-            yield block
-
-    def _note_mentions(self) -> Callable[[bytes, int], None]:
-        """A function that notes every CID that a block names, if it names this repository too."""
+    def _note_mentions_before(self, end: int) -> None:
+        """Make good for what passed by before anything was there to be mentioned."""
         prefix = own_prefix(self.commit.did).encode()
-        find_name = re.compile(re.escape(prefix.rpartition(b":")[2])).search  # all AT-URIs begin alike
-        mentioned, mentioning = self._mentioned.append, self._mentioning.append
+        for _, data, offset in CarReader(self._stream()):
+            if offset >= end:
+                return
+            if prefix in data:
+                self._note_mentions(data, offset)
 
-        def note(data: bytes, offset: int) -> None:
-            if find_name(data) is not None and prefix in data:
-                for text in cid_texts(data):
-                    mentioned(hash(text))
-                    mentioning(offset << _OFFSET_SHIFT | len(data))
+    def _note_mentions(self, data: bytes, offset: int) -> None:
+        for text in cid_texts(data):
+            self._mentioned.append(hash(text))
+            self._mentioning.append(_place(data, offset))
 
-        return note
+
+def _place(data: bytes, offset: int) -> int:
+    return offset << _OFFSET_SHIFT | len(data)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,13 +10,12 @@ from dataclasses import dataclass, field
 from dagster import AssetExecutionContext, Failure
 
 from eurosky_pipeline.artifacts.workspace import Workspace
-from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError
+from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, StoppedError
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import STOPPED, State
-from eurosky_pipeline.transfer.export_repo import StoppedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ def migration_step(
                 raise
             except EuroskyError as error:
                 registry.fail(token, error, holder=context.run.run_id)
+                context.log.error(_told_with_stack(context, error))  # noqa: TRY400 - it would add what has led to it
                 raise
             except Exception as error:
                 text = f"an unexpected {type(error).__name__} in {context.asset_key.to_user_string()}"
@@ -86,6 +87,14 @@ def migration_step(
             metadata={"error_code": error.code, "token": token},
             allow_retries=False,
         ) from None
+
+
+def _told_with_stack(context: AssetExecutionContext, error: EuroskyError) -> str:
+    """For the run's log: what failed, and the lines of code that led there. Without the errors that it came of: what
+    libraries say may hold a secret."""
+    name = context.asset_key.to_user_string()
+    stack = "".join(traceback.format_exception(error, chain=False))
+    return f"[{context.partition_key}] {name} has failed: {error.with_hint()} [{error.code}]\n{stack}"
 
 
 def _take_up(registry: Registry, token: str, *, is_first_step: bool) -> Migration:

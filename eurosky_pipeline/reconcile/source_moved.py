@@ -19,9 +19,13 @@ class SourceMove:
     text: str
 
 
-def look_for_source_move(source: XrpcClient, did: str, imported: Path) -> SourceMove:
-    """The source's head now against the imported repository. Never raises for a source that cannot be asked."""
-    with open_repo(imported) as repo:
+def look_for_source_move(source: XrpcClient, did: str, exported: Path) -> SourceMove:
+    """The source's head now against the exported repository. Never raises for a source that cannot be asked.
+
+    Args:
+        exported: the CAR as it came from the source; a converted one has another root than any commit there.
+    """
+    with open_repo(exported) as repo:
         root, rev = repo.root, repo.commit.rev
     try:
         latest = get_latest_commit(source, did)

@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 from eurosky_pipeline.errors import ConflictError, EuroskyError, SettingsError
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
-from eurosky_pipeline.registry.migration import Migration, NewMigration, is_token, new_token
+from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
+from eurosky_pipeline.registry.rows import merge_progress, read_row
 from eurosky_pipeline.registry.states import INACTIVE, RESTART, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, credentials, migrations
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
@@ -79,7 +80,7 @@ class Registry:
     def get(self, token: str) -> Migration:
         """Raises SettingsError if there is no such migration."""
         with self._engine.connect() as connection:
-            return _read(connection, token)
+            return read_row(connection, token)
 
     def find(self, states: Iterable[State] = ()) -> list[Migration]:
         """Migrations, oldest first; all, or those in the given states."""
@@ -133,7 +134,7 @@ class Registry:
         try:
             with self._engine.begin() as connection:
                 self._compare_and_set(connection, token, before, values)
-                _merge_progress(connection, token, progress or {})
+                merge_progress(connection, token, progress or {}, _now())
         except DatabaseIntegrityError:
             raise self._already_active(migration.did) from None
 
@@ -156,13 +157,28 @@ class Registry:
             LeaseHeldError: a run works on it; that has to be stopped first.
             ConflictError: it is completed.
         """
-        migration = self.get(token)
-        if migration.lease_expires_at is not None and migration.lease_expires_at > _now():
-            raise LeaseHeldError(
-                f"{token} is being worked on by run {migration.lease_holder}", hint="stop that run first"
-            )
+        migration = self._at_rest(token)
         if migration.state is not State.CANCELLED:
             self.transition(token, migration.state, State.CANCELLED)
+
+    def retry(self, token: str) -> Migration:
+        """`resume` by a person's hand, who must not wipe out the failure of a run that is still at work.
+
+        Raises: LeaseHeldError, and as `resume`.
+        """
+        self._at_rest(token)
+        return self.resume(token)
+
+    def override_conversion(self, token: str, *, is_wanted: bool | None) -> None:
+        """Whether this migration's legacy blobs are converted, whatever the settings say; None: as they say.
+
+        Raises:
+            LeaseHeldError: a run works on it, and may have converted them already, or not.
+        """
+        self._at_rest(token)
+        values = {"convert_legacy_blobs": is_wanted, "updated_at": _now()}
+        with self._engine.begin() as connection:
+            connection.execute(update(migrations).where(migrations.c.token == token).values(**values))
 
     def fail(self, token: str, error: EuroskyError, *, holder: str | None = None) -> bool:
         """Mark a migration that is under way as `failed`, with the error's code and text.
@@ -196,7 +212,7 @@ class Registry:
         """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""
         with self._engine.begin() as connection:
             write_outcomes(connection, token, outcomes, _now())
-            _merge_progress(connection, token, progress)
+            merge_progress(connection, token, progress, _now())
 
     def outcomes(self, token: str) -> list[BlobOutcome]:
         """The ledger of one migration."""
@@ -226,7 +242,7 @@ class Registry:
                 )
             )
             if changed.rowcount == 0:
-                migration = _read(connection, token)
+                migration = read_row(connection, token)
                 raise LeaseHeldError(
                     f"{token} is being worked on by run {migration.lease_holder}",
                     hint="wait for that run; a dead one loses its hold within two minutes",
@@ -245,12 +261,21 @@ class Registry:
             update(migrations).where(migrations.c.token == token, migrations.c.state == before).values(**values)
         )
         if changed.rowcount != 1:
-            found = _read(connection, token).state
+            found = read_row(connection, token).state
             raise ConflictError(
                 f"{token} is {found}, and not {before} as expected",
                 code="state_conflict",
                 hint="look at it, run it again",
             )
+
+    def _at_rest(self, token: str) -> Migration:
+        """Raises LeaseHeldError if a run works on it."""
+        migration = self.get(token)
+        if migration.lease_expires_at is not None and migration.lease_expires_at > _now():
+            raise LeaseHeldError(
+                f"{token} is being worked on by run {migration.lease_holder}", hint="stop that run first"
+            )
+        return migration
 
     def _already_active(self, did: str) -> ConflictError:
         active = [m.token for m in self.find() if m.did == did and m.state not in INACTIVE]
@@ -264,28 +289,6 @@ class Registry:
 def open_registry(settings: Settings) -> Registry:
     """The registry of these settings, its schema current. Raises SettingsError."""
     return Registry(open_engine(settings), open_vault(settings))
-
-
-def _read(connection: Connection, token: str) -> Migration:
-    row = connection.execute(select(migrations).where(migrations.c.token == token)).mappings().one_or_none()
-    if row is None or not is_token(token):
-        raise SettingsError(
-            f"there is no migration {token[:40]!r}",
-            code="unknown_token",
-            hint="`eurosky migrations list` shows them all",
-        )
-    return Migration.from_row(row)
-
-
-def _merge_progress(connection: Connection, token: str, changes: Mapping[str, Any]) -> None:
-    if not changes:
-        return
-    query = select(migrations.c.progress_data).where(migrations.c.token == token).with_for_update()
-    merged = {**connection.execute(query).scalar_one(), **changes}
-    kept = {key: value for key, value in merged.items() if value is not None}
-    connection.execute(
-        update(migrations).where(migrations.c.token == token).values(progress_data=kept, updated_at=_now())
-    )
 
 
 def _now() -> datetime:

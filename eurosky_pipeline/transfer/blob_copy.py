@@ -11,9 +11,15 @@ from pathlib import Path
 
 from eurosky_pipeline.artifacts.workspace import disk_errors_named
 from eurosky_pipeline.atproto.cid import Cid
-from eurosky_pipeline.errors import EuroskyError, FatalError, IntegrityError, PermanentError, TransientError
+from eurosky_pipeline.errors import (
+    EuroskyError,
+    FatalError,
+    IntegrityError,
+    PermanentError,
+    StoppedError,
+    TransientError,
+)
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
-from eurosky_pipeline.transfer.export_repo import StoppedError
 from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.endpoints import get_blob, upload_blob
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, BlobTakenDown, BlobTooLarge

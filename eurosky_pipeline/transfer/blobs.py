@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.registry.ledger import BlobOutcome
 from eurosky_pipeline.registry.registry import Registry
-from eurosky_pipeline.transfer.engine import run_workers
+from eurosky_pipeline.xrpc.workers import run_workers
 
 
 @dataclass(slots=True)

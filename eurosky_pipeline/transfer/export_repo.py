@@ -13,15 +13,9 @@ from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX, disk_errors_nam
 from eurosky_pipeline.atproto.commit import Commit
 from eurosky_pipeline.atproto.repo import open_repo
 from eurosky_pipeline.atproto.summary import RepoSummary, summarize
-from eurosky_pipeline.errors import FatalError, IntegrityError
+from eurosky_pipeline.errors import FatalError, IntegrityError, StoppedError
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import get_repo
-
-
-class StoppedError(FatalError):
-    """Somebody asked the work to stop; nothing is wrong with the migration."""
-
-    default_code = "stopped"
 
 
 class RepoRejected(FatalError):

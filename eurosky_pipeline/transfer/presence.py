@@ -12,10 +12,10 @@ from functools import partial
 
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import PermanentError, TransientError
-from eurosky_pipeline.transfer.engine import run_workers
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import has_blob
 from eurosky_pipeline.xrpc.errors import RepoUnavailable
+from eurosky_pipeline.xrpc.workers import run_workers
 
 
 def look_for_blobs(

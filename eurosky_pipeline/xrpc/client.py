@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from eurosky_pipeline.xrpc.answers import error_for_answer, is_token_refused
 from eurosky_pipeline.xrpc.bodies import bounded_body, chunks
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_transport
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.pacing import HostPace
 from eurosky_pipeline.xrpc.proxies import environment_proxies
 from eurosky_pipeline.xrpc.transport import CONNECT_TIMEOUT_S, GuardedTransport
 
@@ -58,13 +60,20 @@ class Authorization(Protocol):
 class Download:
     """An answer whose body is still on its way.
 
-    `size_bytes` is what the host announced (None if it did not), `mime_type` its Content-Type (empty if it is none
-    that could be sent on in a header).
+    `size_bytes` is what the host announced (None if it did not, or if it is the size of something that it says it has
+    packed), `mime_type` its Content-Type (empty if it is none that could be sent on in a header).
     """
 
     size_bytes: int | None
     mime_type: str
     chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a host says of a body that was not asked for; `size_bytes` as in `Download`."""
+
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +122,35 @@ class XrpcClient:
         http: the shared client; threads may share it.
         base_url: `scheme://host[:port]`, already accepted by the host policy.
         authorization: a session, or None for public calls.
+        pace: how fast the host may be asked, or None for as fast as one likes.
+        stop: ends the waiting that `pace` asks for, with a StoppedError.
     """
 
-    def __init__(self, http: httpx.Client, base_url: str, authorization: Authorization | None = None) -> None:
+    def __init__(
+        self,
+        http: httpx.Client,
+        base_url: str,
+        authorization: Authorization | None = None,
+        *,
+        pace: HostPace | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.base_url = base_url
         self.host = urlsplit(base_url).netloc
         self._http = http
         self._authorization = authorization
+        self._pace = pace
+        self._stop = stop or threading.Event()
 
     def __repr__(self) -> str:
         return f"XrpcClient({self.base_url!r}, {'with' if self._authorization else 'without'} a session)"
 
     def with_authorization(self, authorization: Authorization) -> XrpcClient:
-        return XrpcClient(self._http, self.base_url, authorization)
+        return XrpcClient(self._http, self.base_url, authorization, pace=self._pace, stop=self._stop)
+
+    def with_pace(self, pace: HostPace, stop: threading.Event) -> XrpcClient:
+        """A client that asks no faster than `pace` allows; its requests raise RateLimited, StoppedError as turns do."""
+        return XrpcClient(self._http, self.base_url, self._authorization, pace=pace, stop=stop)
 
     def query(self, nsid: str, params: Params | None = None) -> Json:
         """GET a JSON answer. Raises the errors of `xrpc.errors`."""
@@ -151,29 +176,28 @@ class XrpcClient:
 
         return self._json(nsid, build)
 
-    def head(self, nsid: str, params: Params) -> int:
-        """The status of a HEAD request, whatever it is. Raises HostUnreachable."""
-        request = self._request("HEAD", nsid, params=params)
-        if self._authorization is not None:
-            request.headers["Authorization"] = f"Bearer {self._authorization.access_token()}"
-        try:
-            return self._http.send(request).status_code
-        except httpx.HTTPError as error:
-            raise error_for_transport(error, host=self.host, nsid=nsid) from None
+    def head(self, nsid: str, params: Params, *, timeout_s: float | None = None) -> Announced:
+        """What a GET would bring. Raises as `query`; but the answer to HEAD has no body, and so a refusal no reason."""
+        with self._answer(nsid, lambda: self._request("HEAD", nsid, params=params, timeout_s=timeout_s)) as response:
+            _answer_body(response, self.host, nsid)  # there is none; but only one that was read keeps its connection
+            self._require_whole(response, nsid)
+            return Announced(_announced_bytes(response))
 
     @contextmanager
     def download(self, nsid: str, params: Params) -> Iterator[Download]:
         """GET a body as a stream of chunks, raw as sent. Raises as `query`, also while the chunks are read."""
         with self._answer(nsid, lambda: self._request("GET", nsid, params=params)) as response:
-            if response.status_code != 200:  # a success with no body, or with a part of it
-                raise AnswerInvalid(f"{self.host} answered {response.status_code} to {nsid}, and that is no whole body")
-            announced = response.headers.get("content-length", "")
+            self._require_whole(response, nsid)
             mime_type = response.headers.get("content-type", "")
             yield Download(
-                size_bytes=int(announced) if _LENGTH.fullmatch(announced) else None,
+                size_bytes=_announced_bytes(response),
                 mime_type=mime_type if mime_type.isascii() and mime_type.isprintable() else "",
                 chunks=chunks(response, self.host, nsid),
             )
+
+    def _require_whole(self, response: httpx.Response, nsid: str) -> None:
+        if response.status_code != 200:  # a success with no body, or with a part of it
+            raise AnswerInvalid(f"{self.host} answered {response.status_code} to {nsid}, and that is no whole body")
 
     def _json(
         self, nsid: str, build: Callable[[], httpx.Request], *, bearer: str | None = None, hidden: Iterable[str] = ()
@@ -199,14 +223,7 @@ class XrpcClient:
     ) -> Iterator[httpx.Response]:
         """Send, renew the session once if the host says that its token has expired, and yield a success."""
         for is_last_try in (False, True):
-            token = bearer or (self._authorization.access_token() if self._authorization else None)
-            request = build()
-            if token is not None:
-                request.headers["Authorization"] = f"Bearer {token}"
-            try:
-                response = self._http.send(request, stream=True)
-            except httpx.HTTPError as error:
-                raise error_for_transport(error, host=self.host, nsid=nsid) from None
+            response, token = self._sent(nsid, build, bearer)
             try:
                 if response.is_success:
                     yield response
@@ -229,12 +246,35 @@ class XrpcClient:
                 hidden=[token or "", *known, *hidden],
             )
 
+    def _sent(
+        self, nsid: str, build: Callable[[], httpx.Request], bearer: str | None
+    ) -> tuple[httpx.Response, str | None]:
+        """Send when it is this request's turn; returns the answer, its body unread, and the token that was sent."""
+        with self._pace.turn(nsid, self._stop) if self._pace else nullcontext() as turn:
+            token = bearer or (self._authorization.access_token() if self._authorization else None)
+            request = build()
+            if token is not None:
+                request.headers["Authorization"] = f"Bearer {token}"
+            try:
+                response = self._http.send(request, stream=True)
+            except httpx.HTTPError as error:
+                raise error_for_transport(error, host=self.host, nsid=nsid) from None
+            if turn is not None:
+                turn.heed(response.status_code, response.headers)
+        return response, token
+
     def _request(self, method: str, nsid: str, *, timeout_s: float | None = None, **arguments: Any) -> httpx.Request:
         if timeout_s is not None:
             arguments["timeout"] = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         # bodies are read as they come over the wire, so that what is hashed and counted is what was sent
         headers = {"Accept-Encoding": "identity", **arguments.pop("headers", {})}
         return self._http.build_request(method, f"{self.base_url}/xrpc/{nsid}", headers=headers, **arguments)
+
+
+def _announced_bytes(response: httpx.Response) -> int | None:
+    announced = response.headers.get("content-length", "")
+    is_as_it_is = response.headers.get("content-encoding", "").strip().lower() in {"", "identity"}
+    return int(announced) if is_as_it_is and _LENGTH.fullmatch(announced) else None
 
 
 def _answer_body(response: httpx.Response, host: str, nsid: str) -> bytes:

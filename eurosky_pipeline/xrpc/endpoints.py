@@ -7,23 +7,27 @@ errors of `xrpc.errors`. Lexicons: https://github.com/bluesky-social/atproto/tre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
 from eurosky_pipeline.atproto.syntax import is_account_did, is_did, is_tid
+from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
+GET_BLOB = "com.atproto.sync.getBlob"
 PAGE_LIMIT = 1000
 MAX_PAGES = 10_000
 MAX_LISTED = 1_000_000
 """Blobs of one account; the largest known have some tens of thousands."""
 _MAX_CURSOR_CHARS = 1024
+HEAD_TIMEOUT_S = 30.0
+"""How long a host may think about a question that it need not send a blob for."""
 IMPORT_TIMEOUT_S = 1800.0
 """How long a host may take to digest a repository: the reference PDS needs about a minute per 100,000 records."""
 
@@ -97,7 +101,7 @@ def get_repo(client: XrpcClient, did: str) -> AbstractContextManager[Download]:
 
 def get_blob(client: XrpcClient, did: str, blob_cid: Cid) -> AbstractContextManager[Download]:
     """One blob as a stream, with the mime type that the host has stored for it."""
-    return client.download("com.atproto.sync.getBlob", {"did": did, "cid": str(blob_cid)})
+    return client.download(GET_BLOB, {"did": did, "cid": str(blob_cid)})
 
 
 def has_blob(client: XrpcClient, did: str, blob_cid: Cid) -> bool:
@@ -106,7 +110,8 @@ def has_blob(client: XrpcClient, did: str, blob_cid: Cid) -> bool:
     HEAD, and where that does not say yes GET, closed before its body: only GET says why not, and not all servers
     know HEAD.
     """
-    if client.head("com.atproto.sync.getBlob", {"did": did, "cid": str(blob_cid)}) == 200:
+    with suppress(PermanentError, ServerFault):
+        client.head(GET_BLOB, {"did": did, "cid": str(blob_cid)}, timeout_s=HEAD_TIMEOUT_S)
         return True
     try:
         with get_blob(client, did, blob_cid):

@@ -17,11 +17,13 @@ from os import cpu_count
 from pathlib import Path
 
 NAMES = (
-    "varint", "dag_cbor", "mst_node", "commit", "car", "repo", "syntax", "at_uri", "cid_text", "formats", "key"
+    "varint", "dag_cbor", "mst_node", "commit", "car", "repo", "convert", "syntax", "at_uri", "cid_text", "formats",
+    "key",
 )  # fmt: skip
 """Named here too, so that whoever only starts processes loads nothing."""
 _INSTRUMENTED = [
     "eurosky_pipeline.atproto",
+    "eurosky_pipeline.convert",
     "eurosky_pipeline_tests.plain_cbor",
     "eurosky_pipeline_tests.fuzz.plain_syntax",
     "eurosky_pipeline_tests.fuzz.plain_repo",

@@ -14,11 +14,13 @@ from eurosky_pipeline_tests.builders import (
     BuiltRepo,
     keys_at_height,
     make_blob_ref,
+    make_block,
     make_legacy_blob_ref,
     make_post,
     make_posts,
     make_repo,
     make_repo_car,
+    make_strong_ref,
 )
 
 CBOR_WORDS = (
@@ -34,6 +36,15 @@ CBOR_WORDS = (
 )
 NODE_WORDS = (*CBOR_WORDS, b"\xa2ae\x80al\xf6", b"\xa4ak", b"ap\x00", b"ap\x18\x18", b"at\xf6", b"av", b"a.b.c/")
 COMMIT_WORDS = (b"cdid", b"crev", b"csig", b"ddata", b"dprev", b"gversion\x03", b"gversion\x02", b"did:web:a")
+LEGACY_WORDS = (
+    b"\xa2ccidx;bafkrei",
+    b"hmimeTypeaa",
+    b"curix",
+    b"ccidx;bafyrei",
+    b"bafyreiaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    f"at://{DID}/".encode(),
+    b"dsize\x05e$typedblob",
+)
 TEXT_WORDS = (
     b"did:",
     b"did:plc:",
@@ -137,9 +148,36 @@ def _described(repo: BuiltRepo) -> bytes:
     for _, data in blocks:
         plain = data
         for cid, number in numbers.items():
-            plain = plain.replace(cid, Cid(cid[:4] + bytes([number]) + bytes(31)))
+            stand_in = Cid(cid[:4] + bytes([number]) + bytes(31))
+            plain = plain.replace(cid, stand_in).replace(str(cid).encode(), str(stand_in).encode())
         parts.append(len(plain).to_bytes(2, "big") + plain)
     return b"".join(parts)
+
+
+def described_legacy_repos() -> list[bytes]:
+    """As `described_repos`, with something to convert in most of them; see `_legacy_records`."""
+    keys = [next(keys_at_height(height)).decode() for height in (0, 1, 0, 2)]
+    keys = list(dict.fromkeys([*keys, "a.b.c/d", "a.b.c/e", "a.b.c/f"]))
+    return [_described(make_repo(dict(zip(keys, records, strict=False)))) for records in _legacy_records(keys)]
+
+
+def _legacy_records(keys: list[str]) -> list[list[dict[str, object]]]:
+    """Pictures; a thread; references that do not match; the same record twice; what begins as a node does."""
+    pictures = [make_post(f"{n}", image=make_legacy_blob_ref(b"%d" % n)) for n in range(4)]
+    refs = [make_strong_ref(key, make_block(picture)[0]) for key, picture in zip(keys, pictures, strict=False)]
+    thread: list[dict[str, object]] = [pictures[0]]
+    for key in keys[:4]:
+        thread.append({"reply": {"root": refs[0], "parent": make_strong_ref(key, make_block(thread[-1])[0])}})
+    wrong = refs[0] | {"cid": refs[1]["cid"]}
+    known = {"x": make_blob_ref(b"1"), "y": make_blob_ref(b"2") | {"size": 1}, "z": make_blob_ref(b"2")}
+    return [
+        [{}, make_post()],
+        [*pictures, known],
+        thread,
+        [pictures[0], {"x": [wrong, {"uri": refs[0]["uri"]}, {"cid": refs[0]["cid"]}, refs[0]]}],
+        [pictures[0], pictures[0], {"refs": [refs[0], make_strong_ref(keys[1], make_block(pictures[0])[0])]}],
+        [{"e": [make_legacy_blob_ref()], "l": None}, {"e": [], "l": None}, make_legacy_blob_ref()],
+    ]
 
 
 def identifiers() -> list[bytes]:

@@ -7,24 +7,22 @@ second reader does not share, bytes that are accepted and not the one spelling o
 import contextlib
 import io
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from eurosky_pipeline.atproto import base58, commit, dag_cbor, formats, keys, mst_node, syntax
 from eurosky_pipeline.atproto.aturi import AtUriError, parse_at_uri
 from eurosky_pipeline.atproto.car import BlockHashError, CarReader, write_car
-from eurosky_pipeline.atproto.cid import DAG_CBOR_PREFIX, CidError, cid_of, parse_cid
+from eurosky_pipeline.atproto.cid import CidError, cid_of, parse_cid
 from eurosky_pipeline.atproto.dag_cbor import CborError
 from eurosky_pipeline.atproto.repo import open_repo
 from eurosky_pipeline.atproto.varint import MAX_VARINT_BYTES, VarintError, encode_varint, read_varint
 from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline.errors import IntegrityError
 from eurosky_pipeline_tests import plain_cbor
-from eurosky_pipeline_tests.fuzz import plain_repo, plain_syntax, seeds
+from eurosky_pipeline_tests.fuzz import conversion, plain_repo, plain_syntax, seeds
+from eurosky_pipeline_tests.fuzz.described import file_of, repo_of
 from eurosky_pipeline_tests.plain_cbor import NotCanonical
 
 _KINDS = {"block_hash", "block_missing", "car", "commit", "dag_cbor", "mst", "repo", "varint"}
@@ -132,21 +130,9 @@ def _read_car(stream: io.BytesIO, size_bytes: int) -> tuple[list[object], bool]:
                 return said, False
 
 
-@cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """One for the process, which removes it in the end."""
-    return tempfile.TemporaryDirectory(prefix="eurosky-fuzz-")
-
-
-def _file_of(data: bytes) -> Path:
-    path = Path(_folder().name) / "fuzz.car"
-    path.write_bytes(data)
-    return path
-
-
 def _verify(data: bytes) -> int | None:
     """How many records the file holds; None if it is no whole repository."""
-    found = verify_car(_file_of(data))
+    found = verify_car(file_of(data))
     assert {problem.kind for problem in found.problems} <= _KINDS
     assert all(problem.offset is None or 0 <= problem.offset <= len(data) for problem in found.problems)
     assert len(found.problems) == min(100, found.problem_count)
@@ -170,36 +156,9 @@ def _car(data: bytes) -> bool:
     return True
 
 
-_LINK = re.compile(re.escape(dag_cbor.LINK_HEAD + DAG_CBOR_PREFIX) + rb"(.{32})", re.DOTALL)
-
-
 def _repo(data: bytes) -> bool:
-    """A repository that the bytes describe: each block with its length before it, children first.
-
-    The first byte of a link's digest says which of the blocks before it is meant; hashes are put in here, since no
-    fuzzer would ever guess them.
-    """
-    blocks: list[tuple[bytes, bytes]] = []
-    flags, at = data[:1] or b"\0", 1
-    while at < len(data) and len(blocks) < 64:
-        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        linked = list(blocks)
-
-        def heal(found: re.Match[bytes], linked: list[tuple[bytes, bytes]] = linked) -> bytes:
-            index = found[1][0]
-            return dag_cbor.LINK_HEAD + linked[index][0] if index < len(linked) else found[0]
-
-        block = _LINK.sub(heal, data[at + 2 : end])
-        blocks.append((cid_of(block), block))
-        at = end
-    root = blocks[-1][0] if blocks else cid_of(b"")
-    if flags[0] & 1:
-        blocks.reverse()
-    if flags[0] & 2 and blocks:
-        del blocks[(flags[0] >> 2) % len(blocks)]
-    stream = io.BytesIO()
-    write_car(stream, root, blocks)
-    return _is_whole(stream.getvalue(), root, dict(blocks))
+    found = repo_of(data)
+    return _is_whole(found.car, found.root, found.blocks)
 
 
 def _is_whole(data: bytes, root: bytes, blocks: dict[bytes, bytes]) -> bool:
@@ -208,13 +167,13 @@ def _is_whole(data: bytes, root: bytes, blocks: dict[bytes, bytes]) -> bool:
     except NotCanonical:
         assert _verify(data) is None
         try:
-            with open_repo(_file_of(data)) as repo:
+            with open_repo(file_of(data)) as repo:
                 list(repo.records())
         except IntegrityError:
             return False
         raise AssertionError("a repository that is not whole was read") from None
     assert _verify(data) == len(expected)
-    with open_repo(_file_of(data)) as repo:
+    with open_repo(file_of(data)) as repo:
         assert {record.key: record.value for record in repo.records()} == expected
     return True
 
@@ -340,6 +299,9 @@ TARGETS: dict[str, Target] = {
     "commit": Target(_commit, seeds.commits, seeds.COMMIT_WORDS),
     "car": Target(_car, seeds.cars, seeds.NODE_WORDS, max_bytes=4_000),
     "repo": Target(_repo, seeds.described_repos, seeds.NODE_WORDS + seeds.COMMIT_WORDS, max_bytes=4_000),
+    "convert": Target(
+        conversion.judge, seeds.described_legacy_repos, seeds.NODE_WORDS + seeds.LEGACY_WORDS, max_bytes=6_000
+    ),
     "syntax": Target(_quick(_syntax), seeds.identifiers, seeds.TEXT_WORDS, max_bytes=2_200),
     "at_uri": Target(_quick(_at_uri), seeds.at_uris, seeds.TEXT_WORDS, max_bytes=9_000),
     "cid_text": Target(_quick(_cid_text), seeds.cid_texts, max_bytes=100),

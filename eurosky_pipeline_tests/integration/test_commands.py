@@ -13,8 +13,11 @@ from contextlib import suppress
 
 import pytest
 
+from eurosky_pipeline.registry.registry import open_registry
+from eurosky_pipeline.sandbox.seed import seed
+from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline_tests.integration.command import EUROSKY, environment, eurosky
-from eurosky_pipeline_tests.pipeline import files_holding
+from eurosky_pipeline_tests.pipeline import files_holding, register
 
 
 @pytest.fixture
@@ -151,6 +154,27 @@ def test_a_migration_that_a_person_gives_up_makes_room_for_another(sandbox, acco
     assert refused.exit_code == 1
     assert refused.json["error"]["code"] == "already_active"
     assert newer in refused.json["error"]["message"]
+
+
+def test_a_conversion_that_failed_is_retried_without_it_by_command(sandbox) -> None:
+    account = seed(sandbox.state, records=8, blobs=0, blob_bytes=9_000, legacy=2, report=print)
+    registry = open_registry(load_settings())
+    token = register(registry, account).token
+    folder = sandbox.home / "sandbox" / "source" / "blobs" / account.did
+    next(path for path in folder.iterdir() if path.is_file()).unlink()
+
+    switched_on = ("migrate", token, "--convert-legacy-blobs", "--json")
+    failed = eurosky(*switched_on, home=sandbox.home, UNKNOWN_BLOB_SIZE="fail")
+    assert failed.exit_code == 1
+    assert failed.json[0]["error_code"] == "blob_size_unknown"
+    assert (registry.get(token).state, registry.get(token).convert_legacy_blobs) == ("failed", True)
+
+    retried = eurosky("migrations", "retry", token, "--no-convert-legacy-blobs", "--json", home=sandbox.home)
+    assert (retried.exit_code, retried.json) == (0, {"token": token, "state": "pending_repo"})
+    assert eurosky("migrate", token, "--json", home=sandbox.home).exit_code == 3  # the blob is still lost
+    assert registry.get(token).convert_legacy_blobs is False
+    assert registry.get(token).progress_data["legacy_blobs_converted"] is False
+    registry.close()
 
 
 def test_what_has_arrived_is_not_sent_again(sandbox, account: dict[str, str]) -> None:

@@ -11,12 +11,15 @@ from eurosky_pipeline_tests.integration.command import eurosky
 
 def test_the_demo_verifies_and_leaves_no_process(tmp_path: Path) -> None:
     done = eurosky(
-        "demo", "--records", "40", "--blobs", "8", "--blob-bytes", "20000", "--legacy", "2", "--json", home=tmp_path
+        *("demo", "--records", "40", "--blobs", "8", "--blob-bytes", "20000", "--legacy", "2"),
+        *("--convert-legacy-blobs", "--json"),
+        home=tmp_path,
     )
     assert done.exit_code == 0, done.stderr
     found = done.json
     assert found["verified"] is True
     assert (found["records"], found["blobs_compared"], found["differences"]) == (42, 10, [])
+    assert found["records_converted"] >= 2
     assert found["blob_bytes"] > 5_000_000
     assert found["state"] == "pending_prefs"
     assert f"/runs/{found['run_id']}" not in done.stdout

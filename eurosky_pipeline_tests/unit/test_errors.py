@@ -13,6 +13,7 @@ from eurosky_pipeline.errors import (
     IntegrityError,
     PermanentError,
     SettingsError,
+    StoppedError,
     TransientError,
 )
 
@@ -26,6 +27,7 @@ from eurosky_pipeline.errors import (
         (FatalError, EuroskyError, "fatal"),
         (SettingsError, FatalError, "settings"),
         (ConflictError, FatalError, "conflict"),
+        (StoppedError, FatalError, "stopped"),
     ],
 )
 def test_each_kind_has_its_place_and_its_code(kind: type[EuroskyError], parent: type, code: str) -> None:

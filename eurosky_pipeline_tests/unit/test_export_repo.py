@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eurosky_pipeline.errors import EuroskyError, FatalError
-from eurosky_pipeline.transfer.export_repo import ExportedRepo, StoppedError, export_repo
+from eurosky_pipeline.errors import EuroskyError, FatalError, StoppedError
+from eurosky_pipeline.transfer.export_repo import ExportedRepo, export_repo
 from eurosky_pipeline_tests.builders import DID, OTHER_DID, make_car, make_posts, make_repo, make_repo_car
 from eurosky_pipeline_tests.fake_pds import FakePds
 

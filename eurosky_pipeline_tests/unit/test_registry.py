@@ -13,7 +13,7 @@ from sqlalchemy.exc import StatementError
 
 from eurosky_pipeline.errors import ConflictError, FatalError, SettingsError
 from eurosky_pipeline.registry.migration import Migration, NewMigration, is_token, new_token
-from eurosky_pipeline.registry.registry import Registry, open_registry
+from eurosky_pipeline.registry.registry import LeaseHeldError, Registry, open_registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.settings import Settings
@@ -307,3 +307,39 @@ def test_a_migration_that_a_run_works_on_cannot_be_given_up(registry: Registry) 
     with pytest.raises(ConflictError, match="worked on by run a-run"):
         registry.cancel(token)
     assert registry.get(token).state is REPO
+
+
+@pytest.mark.parametrize("is_wanted", [True, False, None])
+def test_a_person_decides_anew_whether_legacy_blobs_are_converted(registry: Registry, is_wanted: bool | None) -> None:
+    token = add(registry).token
+    registry.override_conversion(token, is_wanted=not is_wanted)
+    registry.override_conversion(token, is_wanted=is_wanted)
+    assert registry.get(token).convert_legacy_blobs is is_wanted
+    with pytest.raises(SettingsError, match="there is no migration"):
+        registry.override_conversion("EURO-" + "0" * 16, is_wanted=True)
+
+
+@pytest.mark.parametrize("stop", [lambda r, t: r.fail(t, FatalError("no")), lambda r, t: r.cancel(t)])
+def test_a_stopped_migration_is_retried_where_it_stopped(
+    registry: Registry, stop: Callable[[Registry, str], object]
+) -> None:
+    token = add(registry).token
+    walk(registry, token, BLOBS)
+    stop(registry, token)
+    assert registry.retry(token).state is BLOBS
+    assert registry.retry(token).state is BLOBS
+    assert registry.get(token).error_code is None
+
+
+def test_what_a_run_works_on_is_neither_retried_nor_decided_anew(registry: Registry) -> None:
+    token = add(registry).token
+    registry.acquire_lease(token, "a-run", 60)
+    registry.fail(token, FatalError("another step of that run"))
+    with pytest.raises(LeaseHeldError, match="a-run"):
+        registry.retry(token)
+    with pytest.raises(LeaseHeldError, match="a-run"):
+        registry.override_conversion(token, is_wanted=True)
+    assert registry.get(token).state is FAILED
+    assert registry.get(token).convert_legacy_blobs is None
+    registry.release_leases("a-run")
+    assert registry.retry(token).state is REPO

@@ -20,7 +20,11 @@ READ = [
     ("EUROSKY_PLC_URL", "https://plc.example", "plc_url", "https://plc.example"),
     ("EUROSKY_ALLOW_PRIVATE_HOSTS", "true", "is_private_hosts_allowed", True),
     ("CONVERT_LEGACY_BLOBS", "1", "is_legacy_conversion_enabled", True),
+    ("UNKNOWN_BLOB_SIZE", "sentinel", "unknown_blob_size", "sentinel"),
+    ("EUROSKY_RECORD_TRANSFORMS", " moved_links,legacy_blobs ", "record_transforms", ("moved_links", "legacy_blobs")),
     ("PARALLEL_BLOBS", "64", "parallel_blobs", 64),
+    ("MAX_BLOB_RETRIES", "0", "max_blob_retries", 0),
+    ("EUROSKY_MAX_WAIT_S", "0.5", "max_wait_s", 0.5),
     ("PROGRESS_UPDATE_INTERVAL", "1", "progress_update_interval", 1),
     ("EUROSKY_MAX_REPO_BYTES", "1000", "max_repo_bytes", 1000),
     ("EUROSKY_MAX_BLOB_BYTES", "1000", "max_blob_bytes", 1000),
@@ -31,9 +35,24 @@ REFUSED = [
     ("EUROSKY_ARTIFACTS", "s3://bucket/folder"),
     ("EUROSKY_ALLOW_PRIVATE_HOSTS", "perhaps-17"),
     ("CONVERT_LEGACY_BLOBS", "perhaps-17"),
+    ("UNKNOWN_BLOB_SIZE", "Keep-17"),
+    ("EUROSKY_RECORD_TRANSFORMS", "Moved_links"),
+    ("EUROSKY_RECORD_TRANSFORMS", "legacy_blobs,,moved_links"),
+    ("EUROSKY_RECORD_TRANSFORMS", "legacy_blobs;moved_links"),
+    ("EUROSKY_RECORD_TRANSFORMS", "légacy_blobs"),
+    ("EUROSKY_RECORD_TRANSFORMS", "17_links"),
+    ("EUROSKY_RECORD_TRANSFORMS", "links,links"),
+    ("EUROSKY_RECORD_TRANSFORMS", '["links"]'),
+    ("EUROSKY_RECORD_TRANSFORMS", ","),
+    ("EUROSKY_RECORD_TRANSFORMS", "l" * 65),
+    ("EUROSKY_RECORD_TRANSFORMS", ",".join(f"t{n}" for n in range(32))),
     ("PARALLEL_BLOBS", "0"),
     ("PARALLEL_BLOBS", "65"),
     ("PARALLEL_BLOBS", "fünf-17"),
+    ("MAX_BLOB_RETRIES", "11"),
+    ("EUROSKY_MAX_WAIT_S", "-17"),
+    ("EUROSKY_MAX_WAIT_S", "inf"),
+    ("EUROSKY_MAX_WAIT_S", "nan"),
     ("PROGRESS_UPDATE_INTERVAL", "0"),
     ("EUROSKY_MAX_REPO_BYTES", "-17"),
     ("EUROSKY_MAX_BLOB_BYTES", "2 GiB-17"),
@@ -54,6 +73,8 @@ def test_everything_has_a_default() -> None:
     assert settings.resolved_dagster_home == settings.home / "dagster"
     assert settings.resolved_artifacts == settings.home / "artifacts"
     assert (settings.parallel_blobs, settings.progress_update_interval) == (5, 10)
+    assert (settings.max_blob_retries, settings.max_wait_s) == (3, 120)
+    assert (settings.unknown_blob_size, settings.record_transforms) == ("keep", ("legacy_blobs",))
     assert (settings.is_private_hosts_allowed, settings.is_legacy_conversion_enabled) == (False, False)
     unset = (settings.database_url, settings.artifacts, settings.vault_key, settings.plc_url, settings.dagster_home)
     assert unset == (None,) * 5
@@ -122,6 +143,20 @@ def test_a_directory_that_is_no_url_is_found_out_before_a_migration_fails_of_it(
     with pytest.raises(SettingsError, match="EUROSKY_PLC_URL") as caught:
         load_settings()
     assert "pw" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("moved_links,legacy_blobs", ("moved_links", "legacy_blobs")),
+        ("moved_links", ("legacy_blobs", "moved_links")),
+    ],
+)
+def test_legacy_blobs_has_its_own_switch_and_so_a_place_whether_or_not_the_order_names_it(
+    monkeypatch: pytest.MonkeyPatch, text: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("EUROSKY_RECORD_TRANSFORMS", text)
+    assert load_settings().record_transforms == names
 
 
 def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
 
-from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR, MANIFEST_CSV, REPORT_CSV
+from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV, REPORT_CSV
 from eurosky_pipeline.atproto.car import read_root
 from eurosky_pipeline.orchestration.assets.transferred_blobs import transferred_blobs
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
@@ -60,7 +60,7 @@ def reconciliation_report(
         )
         write_report(result, step.files.scratch(REPORT_CSV))
         path = step.files.keep(REPORT_CSV)
-        moved = look_for_source_move(source, step.migration.did, car)
+        moved = look_for_source_move(source, step.migration.did, step.files.fetch(ACCOUNT_CAR))
         _finish(step, result, moved)
         matched = result.count(Verdict.MATCHED)
         progress.end("reconciliation_report", f"{matched:,} of {len(result.verdicts):,} blobs matched")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eurosky_pipeline.transfer.engine import run_workers
+from eurosky_pipeline.xrpc.workers import run_workers
 
 
 def test_every_item_is_worked_on_exactly_once() -> None:

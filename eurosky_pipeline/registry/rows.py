@@ -1,0 +1,35 @@
+"""One migration's row, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.registry.migration import Migration, is_token
+from eurosky_pipeline.registry.tables import migrations
+
+
+def read_row(connection: Connection, token: str) -> Migration:
+    """Raises SettingsError if there is no such migration."""
+    row = connection.execute(select(migrations).where(migrations.c.token == token)).mappings().one_or_none()
+    if row is None or not is_token(token):
+        raise SettingsError(
+            f"there is no migration {token[:40]!r}",
+            code="unknown_token",
+            hint="`eurosky migrations list` shows them all",
+        )
+    return Migration.from_row(row)
+
+
+def merge_progress(connection: Connection, token: str, changes: Mapping[str, Any], now: datetime) -> None:
+    """Put `changes` into `progress_data`; None removes a key."""
+    if not changes:
+        return
+    query = select(migrations.c.progress_data).where(migrations.c.token == token).with_for_update()
+    merged = {**connection.execute(query).scalar_one(), **changes}
+    kept = {key: value for key, value in merged.items() if value is not None}
+    connection.execute(update(migrations).where(migrations.c.token == token).values(progress_data=kept, updated_at=now))

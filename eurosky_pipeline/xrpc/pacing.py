@@ -1,0 +1,181 @@
+"""The pace at which a host is asked: one object a host, shared by all threads that ask it.
+
+It is fed with the headers of every answer and asked before every request. So all slow down before the host refuses;
+and where it does refuse (429), that one refusal holds back everybody, and then one request alone finds out whether
+the host is willing again.
+
+      remaining
+        │████████                 many left: at full speed
+        │████████████▒▒▒▒▒▒▒▒     few left: spread evenly over the time to the reset
+        └────────────────────┴──  none left: nobody asks until the reset
+                           reset
+
+Limits differ by endpoint, so each endpoint has a pace of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from eurosky_pipeline.errors import StoppedError
+from eurosky_pipeline.xrpc.errors import RateLimited
+from eurosky_pipeline.xrpc.rate_limit import RateLimit, rate_limit_of, retry_after_s
+
+FIRST_HOLD_S = 8.0
+"""After a refusal that does not say for how long; twice as long after each further one."""
+GRACE_S = 1.0
+"""Hosts tell the end of a wait in whole seconds, rounded down."""
+LONGEST_STEP_S = 5.0
+"""Between two requests that are spread. With more between them, a window of a day would be crept through: what is
+left is used up instead, and then the wait is known for what it is."""
+FEW_SHARE = 10
+"""Few are left when it is the tenth part of the limit, or less."""
+_FEW = 50
+"""The same where the limit is not told."""
+_LOOK_AGAIN_S = 0.1
+_MOST_DOUBLED = 10
+
+Pause = Callable[[threading.Event, float], bool]
+"""Wait for so many seconds, or until the event is set; whether it is."""
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """What is known of one endpoint's limit; the moments are on the pace's clock."""
+
+    under_way: int = 0
+    told: RateLimit | None = None
+    remaining: int = 0
+    resets_at_s: float = 0.0
+    next_at_s: float = 0.0
+    held_until_s: float = 0.0
+    refusals: int = 0
+    holds: int = 0
+
+    def wait_s(self, now_s: float, longest_step_s: float) -> tuple[float, bool]:
+        """How long to wait before the next request, and whether it is for the host's limit to end."""
+        if now_s < self.held_until_s:
+            return self.held_until_s - now_s, True
+        if self.refusals and self.under_way:
+            return _LOOK_AGAIN_S, False  # until the one that is under way has found out
+        if self._is_open(now_s):
+            return 0.0, False
+        if self.remaining <= 0:
+            return self.resets_at_s + GRACE_S - now_s, True
+        is_spread = 0.0 < self._step_s(now_s) <= longest_step_s
+        return (max(0.0, self.next_at_s - now_s) if is_spread else 0.0), False
+
+    def begin(self, now_s: float) -> None:
+        self.under_way += 1
+        self.next_at_s = now_s + self._step_s(now_s)
+        self.remaining -= 1
+
+    def _is_open(self, now_s: float) -> bool:
+        return self.told is None or now_s >= self.resets_at_s + (GRACE_S if self.remaining <= 0 else 0.0)
+
+    def _step_s(self, now_s: float) -> float:
+        """Between two requests, so that what is left lasts until the reset; 0 while there is plenty."""
+        if self._is_open(now_s) or self.told is None or self.remaining <= 0:
+            return 0.0
+        few = _FEW if self.told.limit is None else self.told.limit // FEW_SHARE
+        return (self.resets_at_s - now_s) / self.remaining if self.remaining <= few else 0.0
+
+    def heed(self, told: RateLimit, now_s: float) -> None:
+        """An answer's own word, less the requests that it cannot know of."""
+        self.told = told
+        self.remaining = told.remaining - (self.under_way - 1)
+        self.resets_at_s = now_s + told.reset_s
+
+    def hold(self, told_s: float | None, now_s: float) -> None:
+        hold_s = FIRST_HOLD_S * 2 ** min(self.refusals - 1, _MOST_DOUBLED) if told_s is None else told_s + GRACE_S
+        self.held_until_s = max(self.held_until_s, now_s + hold_s)
+
+
+class Turn:
+    """Leave to send one request; its answer's status and headers are to be given to `heed`."""
+
+    def __init__(self, pace: HostPace, endpoint: _Endpoint) -> None:
+        self._pace = pace
+        self._endpoint = endpoint
+        self._holds_seen = endpoint.holds
+
+    def heed(self, status: int, headers: Mapping[str, str]) -> None:
+        self._pace._heed(self._endpoint, self._holds_seen, status, headers)
+
+
+class HostPace:
+    """How fast one host may be asked. Threads, and clients of the host, share it.
+
+    Args:
+        host: for messages.
+        max_wait_s: a host's limit that lasts longer is not waited for.
+        clock, pause: stand in for time, in tests.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        max_wait_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Pause = threading.Event.wait,
+    ) -> None:
+        self.host = host
+        self.max_wait_s = max_wait_s
+        self._clock = clock
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._endpoints: dict[str, _Endpoint] = {}
+
+    @contextmanager
+    def turn(self, nsid: str, stop: threading.Event) -> Iterator[Turn]:
+        """Wait until the host may be asked for `nsid`; the turn lasts until the block ends.
+
+        Raises:
+            RateLimited: that would be in more than `max_wait_s`; `retry_after_s` says when.
+            StoppedError: `stop` is set, or was while this waited.
+        """
+        turn = self._wait(nsid, stop)
+        try:
+            yield turn
+        finally:
+            with self._lock:
+                turn._endpoint.under_way -= 1
+
+    def _wait(self, nsid: str, stop: threading.Event) -> Turn:
+        is_stopped = stop.is_set()
+        while not is_stopped:
+            with self._lock:
+                endpoint, now_s = self._endpoints.setdefault(nsid, _Endpoint()), self._clock()
+                wait_s, is_limited = endpoint.wait_s(now_s, min(LONGEST_STEP_S, self.max_wait_s))
+                if wait_s <= 0:
+                    endpoint.begin(now_s)
+                    return Turn(self, endpoint)
+            if is_limited and wait_s > self.max_wait_s:
+                raise RateLimited(
+                    f"{self.host} allows no more of {nsid} for {wait_s:.0f} s, and at most {self.max_wait_s:.0f} s are "
+                    "waited for that",
+                    hint="run it again then, or raise EUROSKY_MAX_WAIT_S",
+                    retry_after_s=wait_s,
+                )
+            is_stopped = self._pause(stop, wait_s)
+        raise StoppedError(f"asked to stop before {self.host} was asked for {nsid}")
+
+    def _heed(self, endpoint: _Endpoint, holds_seen: int, status: int, headers: Mapping[str, str]) -> None:
+        told = rate_limit_of(headers)
+        with self._lock:
+            now_s = self._clock()
+            if told is not None:
+                endpoint.heed(told, now_s)
+            is_news = holds_seen == endpoint.holds  # and no answer to what was under way when the hold began
+            if status == 429:
+                if is_news:
+                    endpoint.holds += 1
+                    endpoint.refusals += 1
+                endpoint.hold(retry_after_s(headers), now_s)
+            elif is_news:
+                endpoint.refusals = 0
