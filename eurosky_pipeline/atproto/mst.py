@@ -81,6 +81,10 @@ class _Subtree(NamedTuple):
     upper: bytes | None
 
 
+_Place = tuple[bytes, int | None, bytes, bytes | None]
+"""A `_Subtree` as a plain tuple, of which a walk through a large tree makes fewer objects."""
+
+
 def walk(
     root: bytes, load: LoadBlock, *, on_error: Callable[[IntegrityError], None] | None = None
 ) -> Iterator[tuple[bytes, Cid]]:
@@ -128,11 +132,11 @@ def walk(
 def walk_nodes(root: bytes, load: LoadBlock) -> Iterator[tuple[bytes, int, NodeParts]]:
     """Every (CID, height, parts) of the tree's nodes, checked as by `walk`; a node comes before all that hangs at it,
     and all that hangs at it before the next of its height. Raises as `walk`."""
-    pending = [_Subtree(root, None, b"", None)]
+    pending: list[_Place] = [(root, None, b"", None)]
     while pending:
         place = pending.pop()
         node, height = _open(place, load)
-        yield place.cid, height, node
+        yield place[0], height, node
         if height:
             pending += reversed(_subtrees(node, height, place))
 
@@ -262,15 +266,15 @@ def _parts(node: NodeParts, height: int, place: _Subtree) -> Iterator[_Subtree |
         yield _Subtree(child, height - 1, lower, place.upper)
 
 
-def _subtrees(node: NodeParts, height: int, place: _Subtree) -> list[_Subtree]:
+def _subtrees(node: NodeParts, height: int, place: _Place) -> list[_Place]:
     """The subtrees around a node's entries, in key order."""
     children = [node.left, *node.rights]
-    lowers, uppers = [place.lower, *node.keys], [*node.keys, place.upper]
+    lowers, uppers = [place[2], *node.keys], [*node.keys, place[3]]
     places = zip(children, lowers, uppers, strict=True)
-    return [_Subtree(child, height - 1, lower, upper) for child, lower, upper in places if child]
+    return [(child, height - 1, lower, upper) for child, lower, upper in places if child]
 
 
-def _open(place: _Subtree, load: LoadBlock) -> tuple[NodeParts, int]:
+def _open(place: _Place, load: LoadBlock) -> tuple[NodeParts, int]:
     """The node that hangs there, and its height. Raises MstError unless it belongs exactly there."""
     cid, height, lower, upper = place
     data = load(cid)

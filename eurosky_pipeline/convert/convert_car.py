@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,7 +17,7 @@ from eurosky_pipeline.atproto.syntax import next_tid
 from eurosky_pipeline.convert.fold import Fold, transform_failure
 from eurosky_pipeline.convert.output import ConvertedFile
 from eurosky_pipeline.convert.reach import Reach, affected_records, count_records, reach
-from eurosky_pipeline.convert.scan import SHORT, ScannedCar, Scanner
+from eurosky_pipeline.convert.scan import ScannedCar, Scanner
 from eurosky_pipeline.convert.tree import patch_tree
 from eurosky_pipeline.plugins.record_transforms import (
     RecordTransform,
@@ -162,15 +162,10 @@ class _Work:
         """Settle the records, and write the file if that changed any."""
         car, target = self._car, self._target
         with disk_errors_named(target), ConvertedFile(target, _unsigned(car.commit, _FIRST_TID)) as file:
-
-            def put(cid: Cid, data: bytes) -> None:
-                if cid in self._affected or not car.records.get(cid[SHORT]):
-                    file.put(cid, data)  # else another record has always looked like this, and is copied
-
-            changed = self.fold.run(put)
+            changed = self.fold.run(file.put)
             if not changed:
                 return _unchanged(car, self._reached.record_count, self._transforms)
-            moved = patch_tree(self._reached.path_nodes, lambda cid: car.block_at(car.nodes[cid]), changed, put)
+            moved = patch_tree(self._reached.path_nodes, lambda cid: car.block_at(car.nodes[cid]), changed, file.put)
             commit = _unsigned(car.commit, _rev_after(car.commit.rev or self._reached.newest_rkey))
             commit = replace(commit, data=moved[car.commit.data])
             if self._signing_key is not None:
@@ -201,24 +196,22 @@ class _Work:
         kept = {self._car.nodes[cid] for cid in self._reached.nodes_as_records}
         return [*self._car.orphan_records(), *(place for place in self._car.orphan_nodes() if place not in kept)]
 
-    def _replaced(self, moved: Mapping[bytes, Cid], put_cids: Iterable[bytes]) -> Iterator[int]:
+    def _replaced(self, moved: Mapping[bytes, Cid], put_cids: Set[bytes]) -> Iterator[int]:
         """The places of old blocks of which nothing needs the old form any more, and of those written anew.
 
         A block can be a node of the tree and a record at once; it goes only if it is needed as neither.
         """
         keys_of, nodes, new = self._reached.keys_of, self._car.nodes, self.fold.new
         old_records = {cid for cid, keys in keys_of.items() if all(new[key] != cid for key in keys)}
-        for cid in old_records:
-            if cid not in nodes or cid in moved or not self._car.is_tree_node(cid):
-                yield self._affected[cid]
+        gone = {cid for cid in old_records if cid not in nodes or cid in moved or not self._car.is_tree_node(cid)}
+        if self._car.records:  # there may be further copies
+            yield from self._car.places_of(gone)
+        else:
+            yield from (self._affected[cid] for cid in gone)
         for cid in moved:
             if cid not in self._reached.nodes_as_records or cid in old_records:
                 yield nodes[cid]
-        for cid in put_cids:
-            if cid in keys_of:
-                yield self._affected[cid]
-            elif cid in nodes:
-                yield nodes[cid]
+        yield from self._car.places_of(put_cids)
 
 
 def _scanner(transform: RecordTransform) -> Scanner:

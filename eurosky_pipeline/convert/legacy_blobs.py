@@ -25,7 +25,7 @@ _NAMED_BLOBS = 3
 
 # How the two forms look in a record's block. Keys stand in canonical order there, shorter ones first.
 _MIME_TYPE_KEY: Final = b"hmimeType"
-_LEGACY: Final = re.compile(rb"\xa2ccidx;b[a-z2-7]{58}" + _MIME_TYPE_KEY)
+_LEGACY: Final = re.compile(rb"\xa2ccidx;b[a-z2-7]{58}" + _MIME_TYPE_KEY + rb"[^\x60]")  # which is the empty text
 _CURRENT: Final = re.compile(
     rb"cref" + re.escape(LINK_HEAD) + rb"(.{36})dsize([\x00-\x17]|\x18.|\x19..|\x1a.{4}|\x1b.{8})e\$typedblob",
     re.DOTALL,

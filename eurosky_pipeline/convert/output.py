@@ -41,9 +41,13 @@ class ConvertedFile:
         self.size_bytes = 0
 
     def __enter__(self) -> ConvertedFile:
-        self._partial.unlink(missing_ok=True)  # what a killed run left may be another name of the original
-        self._file: BinaryIO = self._partial.open("wb")
-        self._file.write(_beginning(self._draft))
+        try:
+            self._partial.unlink(missing_ok=True)  # a killed run may have left it as another name of the original
+            self._file: BinaryIO = self._partial.open("wb")
+            self._file.write(_beginning(self._draft))
+        except BaseException:
+            self._partial.unlink(missing_ok=True)
+            raise
         return self
 
     def __exit__(

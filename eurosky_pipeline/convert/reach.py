@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from eurosky_pipeline.atproto import mst
-from eurosky_pipeline.atproto.cid import DAG_CBOR_PREFIX, Cid, cid_of
+from eurosky_pipeline.atproto.cid import Cid, cid_of
 from eurosky_pipeline.atproto.dag_cbor import LINK_HEAD
 from eurosky_pipeline.atproto.indexed_car import BlockMissingError, RepoError
 from eurosky_pipeline.atproto.mst_node import read_node
@@ -16,12 +18,11 @@ from eurosky_pipeline.atproto.syntax import is_repo_path, is_tid
 from eurosky_pipeline.convert.scan import SHORT, ScannedCar
 from eurosky_pipeline.errors import IntegrityError
 
-_LINK: Final = re.escape(LINK_HEAD + DAG_CBOR_PREFIX[:1])
 _SUBTREES: Final = re.compile(rb"a[tl]" + re.escape(LINK_HEAD) + rb"(\x01\x71.{34})", re.DOTALL)
 _LONG_KEY_BYTES: Final = 500  # so long that it is worth a look whether it is too long
 _BATCH: Final = 1000
 """Nodes whose links are found together: a call for each would take as long as the finding."""
-_SHORT_VALUES: Final = re.compile(rb"av" + _LINK + rb"(\x71.{30}).{4}", re.DOTALL)
+_VALUES: Final = re.compile(rb"av" + re.escape(LINK_HEAD) + rb"(\x01\x71.{34})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,13 @@ def reach(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
     keys_of: dict[bytes, list[str]] = {}
     path: dict[int, bytes] = {}  # the nodes from the root to the one at hand, by height
     path_nodes: dict[bytes, dict[int, bytes]] = {}
-    nodes_as_records: set[bytes] = set()
     is_rev_needed = not car.commit.rev
-    count, newest_rkey, collection = 0, "", b"/"  # of no key
+    hashes = array("q")
+    newest_rkey, collection = "", b"/"  # of no key
     try:
         for cid, height, node in mst.walk_nodes(car.commit.data, car.node):
-            count += len(node.keys)
             collection = _check_keys(node.keys, collection)
-            nodes_as_records |= _mark(car, [value[SHORT] for value in node.values], lambda: node)  # noqa: B023
+            hashes.extend(map(hash, node.values))
             path[height] = cid
             if not affected.keys().isdisjoint(node.values):
                 for above in range(max(path), height - 1, -1):
@@ -92,7 +92,8 @@ def reach(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
     except mst.MstError as error:
         offset = car.offset_of(car.nodes[error.node]) if error.node in car.nodes else None
         raise mst.MstError(error.detail, code=error.code, offset=offset, node=error.node) from None
-    return Reach(count, keys_of, path_nodes, nodes_as_records, newest_rkey)
+    nodes_as_records = set() if car.holds_just(hashes) else _find_records(car)
+    return Reach(len(hashes), keys_of, path_nodes, nodes_as_records, newest_rkey)
 
 
 def count_records(car: ScannedCar) -> int:
@@ -100,46 +101,45 @@ def count_records(car: ScannedCar) -> int:
 
     Raises: RepoError: a node or a record is missing.
     """
-    count, pending = 0, [bytes(car.commit.data)]
+    hashes, pending = array("q"), [bytes(car.commit.data)]
     while pending:
-        nodes = car.take_nodes(pending[-_BATCH:])
+        together = b"".join(car.take_nodes(pending[-_BATCH:]))
         del pending[-_BATCH:]
-        together = b"".join(nodes)
-        shorts = _SHORT_VALUES.findall(together)
-        count += len(shorts)
-        if not all(map(car.records.__contains__, shorts)):
-            for node in nodes:
-                _mark(car, _SHORT_VALUES.findall(node), lambda: _read(node))  # noqa: B023
+        hashes.extend(map(hash, _VALUES.findall(together)))
         pending += _SUBTREES.findall(together)
-    return count
+    if not car.holds(hashes):
+        _find_records(car)  # which names the one that is missing
+    return len(hashes)
 
 
-def _mark(car: ScannedCar, shorts: Sequence[bytes], read: Callable[[], mst.NodeParts]) -> set[bytes]:
-    """Mark the records of a node, which is read again only if there is something odd about it.
+def _find_records(car: ScannedCar) -> set[bytes]:
+    """Look for each record that the tree names, and mark it; the tree has been walked through before.
 
     Returns: those of them that look like nodes.
     Raises: BlockMissingError: one is not in the file.
     """
-    records, count = car.records, len(car.records)
-    records.update(dict.fromkeys(shorts, True))
-    if len(records) == count:
-        return set()
-    node = read()
-    looking_like_nodes = {value for value in node.values if value in car.nodes}
-    for value in looking_like_nodes:
-        del records[value[SHORT]]
-    if len(records) > count:
-        missing = next(reversed(records))  # a new key comes last
-        key, cid = next((key, cid) for key, cid in zip(node.keys, node.values, strict=True) if cid[SHORT] == missing)
-        raise BlockMissingError(f"the record {key.decode('ascii')} is missing from the file: {Cid(cid)}", cid=cid)
+    car.index_records()
+    looking_like_nodes: set[bytes] = set()
+    pending = [bytes(car.commit.data)]
+    while pending:
+        data = car.block_at(car.nodes[pending.pop()])
+        for cid in _VALUES.findall(data):
+            if cid[SHORT] in car.records:
+                car.records[cid[SHORT]] = True
+            elif cid in car.nodes:
+                looking_like_nodes.add(cid)
+            else:
+                raise _missing(data, cid)
+        pending += _SUBTREES.findall(data)
     return looking_like_nodes
 
 
-def _read(data: bytes) -> mst.NodeParts:
-    try:
-        return read_node(data)
-    except IntegrityError as error:
-        raise RepoError(f"a node of the tree is {error.detail}", code=error.code) from None
+def _missing(node: bytes, cid: bytes) -> BlockMissingError:
+    named = "a record"
+    with suppress(IntegrityError):
+        _, keys, values, _ = read_node(node)
+        named = f"the record {keys[values.index(cid)].decode('ascii')}"
+    return BlockMissingError(f"{named} is missing from the file: {Cid(cid)}", cid=cid)
 
 
 def _rkey(key: bytes) -> str:

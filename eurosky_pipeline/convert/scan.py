@@ -1,20 +1,28 @@
 """The first reading of a CAR: every block hashed, and noted of it only what a conversion will need.
 
-Of a record that stays as it is, 31 bytes of its CID are kept; of a node of the tree, where it stands; of a record that
+Of a record that stays as it is, the hash of its CID is kept; of a node of the tree, where it stands; of a record that
 may change, that too. What names records of this repository is looked for only from the first record on that may change:
 most repositories have none.
+
+Whether the records of the file are those of the tree is told by these hashes, their sum first. Python's hash of bytes
+is keyed by chance: that two sets which differ have the same sum comes to pass once in 2**64, whoever made them. Where
+the file holds more than the tree leads to, all records are indexed, at the price of reading it again.
 """
 
 from __future__ import annotations
 
+import io
+import operator
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from eurosky_pipeline.atproto.car import CarError, CarReader
-from eurosky_pipeline.atproto.cid import CID_BYTES, Cid
+from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, CarError, CarReader
+from eurosky_pipeline.atproto.cid import CID_BYTES, Cid, cid_of
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
 from eurosky_pipeline.atproto.indexed_car import (
     MAX_BLOCKS,
@@ -25,7 +33,7 @@ from eurosky_pipeline.atproto.indexed_car import (
     the_root,
 )
 from eurosky_pipeline.atproto.mst_node import NODE_START
-from eurosky_pipeline.atproto.varint import encode_varint
+from eurosky_pipeline.atproto.varint import encode_varint, read_varint
 from eurosky_pipeline.convert.needles import Needles
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
 from eurosky_pipeline.errors import IntegrityError
@@ -34,9 +42,11 @@ Scanner = tuple[bytes, Callable[[bytes], bool]]
 """Whether the record in a block may have to be changed; asked only where the block holds the bytes before."""
 
 SHORT: Final = slice(1, 32)
-"""The part of a CID that is kept: its codec and 224 bits of its digest. One byte more would take 16 more in memory."""
+"""The part of a CID in the index: its codec and 224 bits of its digest. One byte more would take 16 more in memory."""
 
 _MAX_KEPT_BYTES: Final = 12 * 1024 * 1024
+_COMMIT_PIECE_BYTES: Final = 256 * 1024
+_MAX_LENGTH_WIDTH: Final = 4  # bytes of a varint, for a block of the largest size
 _KEPT_OVERHEAD_BYTES: Final = 150
 # Where a block's data stand, in one integer: their offset, a mark, their length.
 _OFFSET_SHIFT: Final = 24
@@ -52,8 +62,8 @@ class ScannedCar:
     Attributes:
         root, commit: of the repository.
         size_bytes: of the file.
-        records: every block that is neither the commit nor looks like a node, by `SHORT` of its CID; True where the
-            tree was found to lead to it.
+        records: once they are indexed, all blocks that are neither the commit nor look like nodes, by `SHORT` of
+            their CIDs; True where the tree was found to lead to one.
         nodes: the place of each block that looks like a node, by CID.
         candidates: the place of each block that a scanner said yes to, by CID.
         spare: the places of the commit's block, and of further copies of any block.
@@ -72,12 +82,14 @@ class ScannedCar:
         self.candidates: dict[bytes, int] = {}
         self.spare: list[int] = []
         self._kept_nodes: dict[bytes, bytes] = {}
+        self._record_hashes = array("q")
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
         try:
             self._state = self._file_state()
             self.size_bytes = os.fstat(self._descriptor).st_size
-            self.root, self.commit = self._find_commit()
+            self.root, self.commit, commit_place = self._find_commit()
+            self.spare.append(commit_place)
             self._scan(scanners, on_read)
         except BaseException:
             self.close()
@@ -139,6 +151,39 @@ class ScannedCar:
         """The places of all that looks like a node, and that `node` was not asked for."""
         return [place for place in self.nodes.values() if not place & _REACHED]
 
+    def holds(self, hashes: array[int]) -> bool:
+        """Whether there is a block for each of these hashes of CIDs."""
+        if self._is_same_sum(hashes):
+            return True
+        missing = set(hashes).difference(self._record_hashes)
+        return missing.issubset(map(hash, self.nodes))
+
+    def holds_just(self, hashes: array[int]) -> bool:
+        """Whether the blocks that do not look like nodes are the commit and those with these hashes, each once."""
+        ours = sorted(self._record_hashes)
+        if any(map(operator.eq, ours, islice(ours, 1, None))):
+            return False
+        return self._is_same_sum(hashes) or ours == sorted({*hashes, hash(self.root)})
+
+    def _is_same_sum(self, hashes: array[int]) -> bool:
+        return sum(hashes) == sum(self._record_hashes) - hash(self.root)
+
+    def index_records(self) -> None:
+        """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
+        for cid, data, offset in CarReader(self._stream()):
+            if data[:3] == NODE_START or (cid == self.root and _place(data, offset) in self.spare):
+                continue
+            if cid == self.root or cid[SHORT] in self.records:
+                self.spare.append(_place(data, offset))
+            else:
+                self.records[cid[SHORT]] = None
+
+    def places_of(self, cids: Set[bytes]) -> list[int]:
+        """Where these blocks stand, if some of them do, each as often as it stands there."""
+        if {hash(cid) for cid in cids}.isdisjoint(self._record_hashes) and self.nodes.keys().isdisjoint(cids):
+            return []
+        return [_place(data, offset) for cid, data, offset in CarReader(self._stream()) if cid in cids]
+
     def orphan_records(self) -> list[int]:
         """The places of all in `records` that are not marked there. Reads the file again if there are any."""
         if None not in self.records.values():
@@ -171,27 +216,43 @@ class ScannedCar:
         stream.seek(0)
         return stream
 
-    def _find_commit(self) -> tuple[Cid, Commit]:
-        """Nearly always in the first block; whose repository it is has to be known before the others are read."""
-        reader = CarReader(self._stream())
-        root = the_root(reader)
-        for cid, data, offset in reader:
-            if cid == root:
-                try:
-                    return root, parse_commit(data)
-                except IntegrityError as error:
-                    raise RepoError(f"the block {root} is {error.detail}", code=error.code, offset=offset) from None
+    def _find_commit(self) -> tuple[Cid, Commit, int]:
+        """With its place. Whose repository it is has to be known before all else, and it may stand anywhere."""
+        root = the_root(CarReader(self._stream()))
+        passing = Needles(self._stream(), [bytes(root)])
+        passing.start()
+        while passing.read(_COMMIT_PIECE_BYTES):
+            while passing.hits:
+                place = self._place_of_block(root, passing.hits.popleft())
+                if place is not None:
+                    try:
+                        return root, parse_commit(self.block_at(place)), place
+                    except IntegrityError as error:
+                        offset, text = self.offset_of(place), f"the block {root} is {error.detail}"
+                        raise RepoError(text, code=error.code, offset=offset) from None
         raise BlockMissingError(f"the commit is missing from the file: {root}", cid=root, offset=0)
+
+    def _place_of_block(self, cid: Cid, offset: int) -> int | None:
+        """The place of the block whose CID stands at this offset, if it is one: its data must hash to it."""
+        for width in range(1, min(offset, _MAX_LENGTH_WIDTH) + 1):
+            with suppress(IntegrityError):
+                found = read_varint(io.BytesIO(self.read(offset - width, width)))
+                if found is None or found[1] != width or not CID_BYTES < found[0] <= CID_BYTES + MAX_BLOCK_BYTES:
+                    continue
+                data = self.read(offset + CID_BYTES, found[0] - CID_BYTES)
+                if cid_of(data) == cid:
+                    return _place(data, offset + CID_BYTES)
+        return None
 
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
         # Run for each of millions of blocks, so written for speed.
-        records, nodes, kept_nodes, node_start, short = self.records, self.nodes, self._kept_nodes, NODE_START, SHORT
-        records[self.root[short]] = None  # so that its block is spare
+        nodes, kept_nodes, node_start, record_hashes = self.nodes, self._kept_nodes, NODE_START, self._record_hashes
+        note_record = record_hashes.append
         needles = [needle for needle, _ in scanners]
         is_all_scanned = b"" in needles
 
         def bounded(count: int) -> None:
-            if len(records) + len(nodes) > MAX_BLOCKS:
+            if len(record_hashes) + len(nodes) > MAX_BLOCKS:
                 raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
             if on_read is not None:
                 on_read(count)
@@ -201,14 +262,10 @@ class ScannedCar:
         wanted.start()
         reader = CarReader(wanted)
         self.first_block_offset = reader.first_block_offset
-        kept_bytes, known, wanted_hits, own_hits = 0, len(records), wanted.hits, own.hits
+        kept_bytes, wanted_hits, own_hits = 0, wanted.hits, own.hits
         for cid, data, offset in reader:
             if data[:3] != node_start:
-                records[cid[short]] = None
-                if len(records) == known:
-                    self.spare.append(_place(data, offset))
-                    continue
-                known += 1
+                note_record(hash(cid))
             elif cid in nodes:
                 self.spare.append(_place(data, offset))
                 continue
@@ -220,12 +277,11 @@ class ScannedCar:
             if is_all_scanned or (wanted_hits and wanted_hits[0] < offset + len(data)):
                 wanted.take(offset + len(data))
                 if sum([scan(data) for _, scan in scanners]):
-                    self.candidates[cid] = _place(data, offset)
+                    self.candidates.setdefault(cid, _place(data, offset))
                     own.start()
             if own_hits and own_hits[0] < offset + len(data):
                 own.take(offset + len(data))
                 self._note_mentions(data, offset)
-        del records[self.root[short]]
         if own.looked_from is not None:
             self._note_mentions_before(own.looked_from)
 

@@ -14,6 +14,7 @@ from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.atproto.commit import parse_commit
 from eurosky_pipeline.atproto.syntax import tid_of
 from eurosky_pipeline.atproto.verify import verify_car
+from eurosky_pipeline.convert import output
 from eurosky_pipeline.convert.convert_car import convert_car
 from eurosky_pipeline.convert.legacy_blobs import LegacyBlobs
 from eurosky_pipeline.errors import EuroskyError, TransientError
@@ -232,6 +233,7 @@ def test_a_repository_without_a_record_stays_as_it_is():
 _AGAIN = """
 import sys, json, hashlib
 from pathlib import Path
+from eurosky_pipeline.convert import output
 from eurosky_pipeline.convert.convert_car import convert_car
 from eurosky_pipeline.convert.legacy_blobs import LegacyBlobs
 from eurosky_pipeline.plugins.record_transforms import UnknownSize
@@ -430,6 +432,33 @@ def test_every_missing_block_is_missed_where_nothing_changes_too():
             convert(make_car(repo.root, [block for block in repo.blocks if block != missing]), SIZES)
 
 
+@pytest.mark.parametrize("sizes", [SIZES, {}], ids=["where something changes", "where nothing does"])
+def test_a_missing_block_is_missed_though_others_stand_in_its_place(sizes):
+    """A copy of another block, or an orphan, or many: counting blocks is not enough."""
+    repo = make_repo(make_posts(8) | {f"{POST}/a": PICTURE})
+    orphans = [make_block({"orphan": n}) for n in range(3)]
+    for missing in repo.blocks:
+        rest = [block for block in repo.blocks if block != missing]
+        raw = (cid_of(missing[1], CODEC_RAW), missing[1])
+        for more in (rest[:1], rest[-1:], rest[-1:] * 2, rest, orphans[:1], orphans, [*orphans, *rest], [raw]):
+            with pytest.raises(EuroskyError):
+                convert(make_car(repo.root, [*rest, *more]), sizes)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_any_block_may_stand_there_several_times(copies):
+    repo = make_repo(make_posts(8) | {f"{POST}/a": PICTURE, f"{POST}/b": PICTURE})
+    orphan = make_block({"an": "orphan"})
+    for block in [*repo.blocks, orphan]:
+        for blocks in ([*[block] * copies, *repo.blocks], [*repo.blocks, *[block] * copies]):
+            outcome = convert(make_car(repo.root, blocks), SIZES)
+            assert whole(outcome.data)
+            assert outcome.conversion.blocks_dropped == copies
+    outcome = convert(make_car(repo.root, repo.blocks * (1 + copies)), SIZES)
+    assert whole(outcome.data)
+    assert outcome.conversion.blocks_dropped == copies * len(repo.blocks)
+
+
 def run(source: Path, target: Path, **options: Any) -> Any:
     options = {"unknown_size": UnknownSize.KEEP, "blob_sizes": lambda _: SIZES, "report": lambda _: None} | options
     return convert_car(source, target, [LegacyBlobs()], **options)
@@ -491,6 +520,18 @@ def test_an_interruption_at_any_report_leaves_nothing_behind(source, target):
         assert [path.name for path in target.parent.iterdir()] in ([], ["target.car"])
         assert not target.exists() or whole(target.read_bytes())
         target.unlink(missing_ok=True)
+
+
+def test_an_interruption_while_the_file_is_being_opened_leaves_nothing_behind(source, target, monkeypatch):
+    """A full disk comes there, too."""
+
+    def interrupt(_: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(output, "encode_commit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, target)
+    assert list(target.parent.iterdir()) == []
 
 
 def cut(path: Path) -> None:
