@@ -41,7 +41,7 @@ def find_blob_refs(record: Any) -> Iterator[BlobRef]:
             ref = as_blob_ref(value)
             if ref is not None:
                 yield ref
-            else:
+            if ref is None or not ref.is_legacy:  # what has the current form may hold more, in keys of its own
                 pending.extend(value.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,21 +69,29 @@ def convert(
 
     if target.exists() and not target.is_file():
         raise click.BadParameter(f"{click.format_filename(target)} is there, and is no file", param_hint="OUT")
+    if not target.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {click.format_filename(target.parent)}", param_hint="OUT")
     sizes = _read_sizes(sizes_file) if sizes_file else {}
     key = _signing_key(key_variable) if key_variable else None
+    missing: list[Cid] = []
+
+    def known_sizes(cids: Collection[Cid]) -> Mapping[Cid, int]:
+        missing.extend(cid for cid in cids if cid not in sizes)
+        return {cid: sizes[cid] for cid in cids if cid in sizes}
+
     with reading(source) as on_read:
         found = convert_car(
             source,
             target,
             load_transforms(("legacy_blobs",)),
             unknown_size=UnknownSize(unknown_size),
-            blob_sizes=lambda cids: {cid: sizes[cid] for cid in cids if cid in sizes},
+            blob_sizes=known_sizes,
             signing_key=key,
             on_read=on_read,
         )
     if not found.is_changed:
         copy_file(source, target)
-    _print(target, found, is_json=is_json)
+    _print(target, found, [str(cid) for cid in missing], unknown_size, is_json=is_json)
 
 
 def _read_sizes(file: Path) -> Mapping[Cid, int]:
@@ -115,14 +123,15 @@ def _signing_key(variable: str) -> SigningKey:
 
     text = os.environ.get(variable, "").strip()
     if not text:
-        raise click.BadParameter(f"the environment variable {variable} is not set", param_hint="--signing-key-env")
+        # its name is not repeated: somebody may have given the key itself
+        raise click.BadParameter("there is no environment variable of that name", param_hint="--signing-key-env")
     try:
         return parse_signing_key(text)
     except SigningKeyError as error:
         raise click.BadParameter(error.with_hint(), param_hint="--signing-key-env") from None
 
 
-def _print(target: Path, found: Conversion, *, is_json: bool) -> None:
+def _print(target: Path, found: Conversion, missing: Sequence[str], unknown_size: str, *, is_json: bool) -> None:
     result: dict[str, object] = {
         "records": found.records,
         "records_changed": found.records_changed,
@@ -134,13 +143,19 @@ def _print(target: Path, found: Conversion, *, is_json: bool) -> None:
         "rev": found.rev,
         "nodes_rewritten": found.nodes_rewritten,
         "blocks_dropped": found.blocks_dropped,
+        "sizes_missing": missing,
         "transforms": {name: {"version": version, **counts} for name, version, counts in found.transforms},
     }
     if is_json:
         print_json(result)
         return
     transforms = ", ".join(f"{name} {version}" for name, version, _ in found.transforms)
-    print_pairs(click.format_filename(target), (result | {"transforms": transforms}).items())
+    shown = result | {"transforms": transforms, "sizes_missing": len(missing)}
+    print_pairs(click.format_filename(target), shown.items())
+    if missing:
+        became = "have a size of -1, which the specification forbids" if unknown_size == "sentinel" else "are kept"
+        tell(f"The sizes of {len(missing)} blobs are not known, and legacy references to them {became}.")
+        tell("  → --json names them; ask the account's server for their sizes, and give them with --blob-sizes")
     if not found.is_changed:
         tell("Nothing was converted: OUT is IN, byte for byte.")
     elif found.signature == "void":

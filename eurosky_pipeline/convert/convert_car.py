@@ -113,6 +113,7 @@ def convert_car(
     with closing(ScannedCar(source, [_scanner(transform) for transform in transforms], on_read)) as car:
         if not car.candidates:
             records = count_records(car)
+            car.check_unchanged()
             report(f"extracted {records} records, and none of them has to be looked at")
             return _unchanged(car, records, transforms)
         affected = affected_records(car)
@@ -164,6 +165,7 @@ class _Work:
         with disk_errors_named(target), ConvertedFile(target, _unsigned(car.commit, _FIRST_TID)) as file:
             changed = self.fold.run(file.put)
             if not changed:
+                car.check_unchanged()
                 return _unchanged(car, self._reached.record_count, self._transforms)
             moved = patch_tree(self._reached.path_nodes, lambda cid: car.block_at(car.nodes[cid]), changed, file.put)
             commit = _unsigned(car.commit, _rev_after(car.commit.rev or self._reached.newest_rkey))
@@ -218,7 +220,7 @@ def _scanner(transform: RecordTransform) -> Scanner:
     def scan(block: bytes) -> bool:
         try:
             return bool(transform.scan(block))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise transform_failure(transform, "while it looked through the blocks", error) from error
 
     return transform.needle, scan
@@ -228,7 +230,7 @@ def _prepare(transforms: Sequence[RecordTransform], context: TransformContext) -
     for transform in transforms:
         try:
             transform.prepare(context)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise transform_failure(transform, f"to prepare for {context.did}", error) from error
 
 
@@ -267,7 +269,7 @@ def _summary(transforms: Sequence[RecordTransform]) -> tuple[tuple[str, str, Map
     for transform in transforms:
         try:
             counts = {str(name): int(count) for name, count in transform.counts().items()}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise transform_failure(transform, "when it was asked for its counts", error) from error
         found.append((transform.name, transform.version, counts))
     return tuple(found)

@@ -7,24 +7,25 @@ the other's old block, no two records can wait for each other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from eurosky_pipeline.atproto import dag_cbor
 from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES
 from eurosky_pipeline.atproto.cid import Cid, CidError, cid_of, parse_cid
 from eurosky_pipeline.atproto.indexed_car import RepoError
-from eurosky_pipeline.convert.strong_refs import own_prefix, own_refs
+from eurosky_pipeline.convert.strong_refs import CID_TEXTS, own_prefix, own_refs
 from eurosky_pipeline.errors import EuroskyError, IntegrityError
+from eurosky_pipeline.plugins.discovery import told
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformFailedError
 
 PutBlock = Callable[[Cid, bytes], None]
 """Takes a block of the converted repository; it may come twice."""
 
 _MAX_SHARING: Final = 4  # a record is read three times at most
+_SMALL_RECORD_BYTES: Final = 2048  # costs no more than a key, of which there can be as many as the file is long
 _FREE_READING_BYTES: Final = 8 * 1024 * 1024
 # Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
-_MAX_ERROR_CHARACTERS = 200
 LEAVE_OUT: Final = "leave that transform out of EUROSKY_RECORD_TRANSFORMS, or have it mended"
 
 
@@ -72,7 +73,7 @@ class Fold:
                 for transform in self._transforms:
                     try:
                         transform.survey(record)
-                    except Exception as error:
+                    except (Exception, SystemExit) as error:
                         raise self._failure(transform, key, error) from error
 
     def run(self, put: PutBlock) -> dict[bytes, bytes]:
@@ -100,7 +101,7 @@ class Fold:
                 if self._old[key] in self._transformed:
                     self.new[key] = self._settled(key, record, put)
                 else:
-                    self.new[key] = self._repointed(key, data, record, Counter(named), put)
+                    self.new[key] = self._repointed(key, data, Counter(named), put)
         return {key.encode(): cid for key, cid in self.new.items() if cid != self._old[key]}
 
     def _is_matched(self, ref: Mapping[str, Any], named: str) -> bool:
@@ -117,29 +118,37 @@ class Fold:
         """A record's new CID, transforms and references done."""
         record = self._through_transforms(key, record)
         data = self._encoded(key, record)  # first: a record that holds itself could be searched for ever
-        return self._put(key, *self._with_new_refs(key, data, record), put)
+        return self._put(key, *self._with_new_refs(key, data), put)
 
-    def _with_new_refs(self, key: str, data: bytes, record: dict[str, Any]) -> tuple[bytes, int]:
+    def _with_new_refs(self, key: str, data: bytes) -> tuple[bytes, int]:
         """The record's block with its references made right, and how many were not."""
+        record = dag_cbor.decode(data)  # and not what a transform gave, which it may want to keep as it is
         rewritten = self._rewrite_refs(key, record)
         return (self._encoded(key, record) if rewritten else data), rewritten
 
-    def _repointed(
-        self, key: str, data: bytes, record: dict[str, Any], named: Mapping[str, int], put: PutBlock
-    ) -> bytes:
+    def _repointed(self, key: str, data: bytes, named: Mapping[str, int], put: PutBlock) -> bytes:
         """A record's new CID where only references change.
 
         Args:
             named: how often it names each record that may have changed.
         """
-        moved = [name for name in named if self.new[name] != self._old[name]]
-        patched = data
-        for name in moved:
-            old_text, new_text = self._text_of(self._old[name]), self._text_of(self.new[name])
-            if patched.count(old_text) != named[name]:  # it stands at another place too, where it has to stay
-                return self._put(key, *self._with_new_refs(key, data, record), put)
-            patched = patched.replace(old_text, new_text)  # as long as before, so that nothing else changes
-        return self._put(key, patched, sum(named[name] for name in moved), put)
+        new_texts: dict[bytes, bytes] = {}
+        expected: Counter[bytes] = Counter()
+        for name, count in named.items():
+            if self.new[name] != self._old[name]:
+                old_text = self._text_of(self._old[name])
+                new_texts[old_text] = self._text_of(self.new[name])
+                expected[old_text] += count
+        found = Counter(CID_TEXTS.findall(data))
+        if any(found[text] != count for text, count in expected.items()) or self._is_ambiguous(named):
+            return self._put(key, *self._with_new_refs(key, data), put)
+        # each stands where it is to be changed and nowhere else, and the new one is as long
+        patched = CID_TEXTS.sub(lambda match: new_texts.get(match[0], match[0]), data)
+        return self._put(key, patched, expected.total(), put)
+
+    def _is_ambiguous(self, named: Iterable[str]) -> bool:
+        """Whether two of these records were one block, and are not any more: one old CID has two new ones."""
+        return len({self._old[name] for name in named}) != len({(self._old[name], self.new[name]) for name in named})
 
     def _put(self, key: str, data: bytes, rewritten: int, put: PutBlock) -> bytes:
         new = cid_of(data)
@@ -167,7 +176,7 @@ class Fold:
         for transform in self._transforms:
             try:
                 record = transform.transform(self._prefix + key, record)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failure(transform, key, error) from error
             if type(record) is not dict:
                 raise TransformFailedError(
@@ -193,7 +202,7 @@ class Fold:
     def _decoded(self, key: str) -> tuple[bytes, dict[str, Any]]:
         cid = self._old[key]
         data = self._load(cid)
-        self._left_bytes -= len(data)
+        self._left_bytes -= max(0, len(data) - _SMALL_RECORD_BYTES)
         if self._left_bytes < 0:
             raise RepoError(f"the keys up to {key} name the same large blocks again and again")
         try:
@@ -204,7 +213,7 @@ class Fold:
             raise RepoError(f"the record {key} is not a map")
         return data, record
 
-    def _failure(self, transform: RecordTransform, key: str, error: Exception) -> EuroskyError:
+    def _failure(self, transform: RecordTransform, key: str, error: BaseException) -> EuroskyError:
         return transform_failure(transform, f"on {self._prefix}{key}", error)
 
     def _bad_result(self, key: str, fault: str) -> TransformFailedError:
@@ -214,13 +223,10 @@ class Fold:
         )
 
 
-def transform_failure(transform: RecordTransform, where: str, error: Exception) -> EuroskyError:
+def transform_failure(transform: RecordTransform, where: str, error: BaseException) -> EuroskyError:
     """What to raise for what a transform has raised: on purpose, that itself; else an error that names it."""
     if isinstance(error, EuroskyError):
         return error
-    text = str(error)[:_MAX_ERROR_CHARACTERS]
     return TransformFailedError(
-        f"the record transform {transform.name} {transform.version} failed {where}: "
-        f"{type(error).__name__}{f': {text}' if text else ''}",
-        hint=LEAVE_OUT,
+        f"the record transform {transform.name} {transform.version} failed {where}: {told(error)}", hint=LEAVE_OUT
     )

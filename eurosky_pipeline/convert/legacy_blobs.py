@@ -11,23 +11,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
+from eurosky_pipeline.atproto import dag_cbor
 from eurosky_pipeline.atproto.blob_refs import MAX_SIZE_BYTES, BlobRef, as_blob_ref, find_blob_refs
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.dag_cbor import LINK_HEAD
-from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.errors import FatalError, IntegrityError
 from eurosky_pipeline.plugins.hooks import hookimpl
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformContext, UnknownSize
 
 SENTINEL_SIZE: Final = -1
 _NAMED_BLOBS = 3
+_KEEP_HINT = (
+    "tell their sizes (`car convert --blob-sizes`), let such references stay as they are (UNKNOWN_BLOB_SIZE=keep, "
+    "--unknown-size keep), or migrate with --no-convert-legacy-blobs"
+)
 
 # How the two forms look in a record's block. Keys stand in canonical order there, shorter ones first.
 _MIME_TYPE_KEY: Final = b"hmimeType"
+_BLOB_TYPE: Final = b"e$typedblob"
 _LEGACY: Final = re.compile(rb"\xa2ccidx;b[a-z2-7]{58}" + _MIME_TYPE_KEY + rb"[^\x60]")  # which is the empty text
 _CURRENT: Final = re.compile(
-    rb"cref" + re.escape(LINK_HEAD) + rb"(.{36})dsize([\x00-\x17]|\x18.|\x19..|\x1a.{4}|\x1b.{8})e\$typedblob",
+    rb"\xa4cref"
+    + re.escape(LINK_HEAD)
+    + rb"(.{36})dsize([\x00-\x17]|\x18.|\x19..|\x1a.{4}|\x1b.{8})e\$typedblob"
+    + _MIME_TYPE_KEY,
     re.DOTALL,
 )
 
@@ -49,6 +59,7 @@ class LegacyBlobs(RecordTransform):
         self._claimed: dict[bytes, int] = {}  # by current references; 0 where they contradict each other
         self._legacy: set[Cid] = set()
         self._sizes: dict[Cid, int] = {}
+        self._unknown_size = UnknownSize.KEEP
         self._counts = dict.fromkeys(
             (
                 "refs_found",
@@ -64,11 +75,19 @@ class LegacyBlobs(RecordTransform):
 
     def scan(self, block: bytes) -> bool:
         """Whether the block holds the bytes of a legacy reference; sizes that current ones claim are noted."""
-        for blob_cid, size in _CURRENT.findall(block):
-            size_bytes = int.from_bytes(size[1:], "big") if len(size) > 1 else size[0]
-            if self._claimed.setdefault(blob_cid, size_bytes) != size_bytes:
-                self._claimed[blob_cid] = 0
+        found = _CURRENT.findall(block)
+        for blob_cid, size in found:
+            self._note(blob_cid, int.from_bytes(size[1:], "big") if len(size) > 1 else size[0])
+        if len(found) != block.count(_BLOB_TYPE):  # some have more than the four keys, or are none
+            with suppress(IntegrityError):
+                for ref in find_blob_refs(dag_cbor.decode(block)):
+                    if ref.size_bytes is not None:
+                        self._note(ref.blob_cid, ref.size_bytes)
         return _LEGACY.search(block) is not None
+
+    def _note(self, blob_cid: bytes, size_bytes: int) -> None:
+        if self._claimed.setdefault(blob_cid, size_bytes) != size_bytes:
+            self._claimed[blob_cid] = 0
 
     def survey(self, record: Mapping[str, Any]) -> None:
         for ref in find_blob_refs(record):
@@ -78,6 +97,7 @@ class LegacyBlobs(RecordTransform):
 
     def prepare(self, context: TransformContext) -> None:
         """Get the sizes together. Raises BlobSizeUnknownError by the policy `fail`, and what `blob_sizes` raises."""
+        self._unknown_size = context.unknown_size
         if not self._legacy:
             return
         context.report(f"found {self._counts['refs_found']} legacy blob references to {len(self._legacy)} blobs")
@@ -91,18 +111,16 @@ class LegacyBlobs(RecordTransform):
             self._ask(wanted, context)
 
     def transform(self, uri: str, record: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        ref = as_blob_ref(record)
-        if ref is not None:
-            return self._converted(ref) or record
-        pending: list[Any] = [record]
+        whole = [record]
+        pending: list[Any] = [whole]
         while pending:
             container = pending.pop()
             for place, value in container.items() if type(container) is dict else enumerate(container):
-                if type(value) is dict and (ref := as_blob_ref(value)) is not None:
+                if type(value) is dict and (ref := as_blob_ref(value)) is not None and ref.is_legacy:
                     container[place] = self._converted(ref) or value
                 elif type(value) is dict or type(value) is list:
                     pending.append(value)
-        return record
+        return whole[0]
 
     def counts(self) -> Mapping[str, int]:
         return dict(self._counts)
@@ -120,19 +138,22 @@ class LegacyBlobs(RecordTransform):
             raise BlobSizeUnknownError(
                 f"the sizes of {len(unknown)} blobs with legacy references in the repository of {context.did} are not "
                 f"known: {named}",
-                hint="keep those references as they are (keep), or leave the conversion out",
+                hint=_KEEP_HINT,
             )
-        if context.unknown_size is UnknownSize.SENTINEL:
-            self._sizes |= dict.fromkeys(unknown, SENTINEL_SIZE)
 
     def _converted(self, ref: BlobRef) -> dict[str, Any] | None:
-        """The current form; None for what is in that form already, or has to stay."""
-        if not ref.is_legacy:
-            return None
+        """The current form of a legacy reference; None if it has to stay as it is."""
         size_bytes = self._sizes.get(ref.blob_cid)
+        if size_bytes is None and ref.blob_cid not in self._legacy:  # a transform before this one has made it
+            claimed = self._claimed.get(ref.blob_cid, 0)
+            size_bytes = claimed if _is_size(claimed) else None
         if size_bytes is None:
-            self._counts["refs_kept"] += 1
-            return None
+            if self._unknown_size is UnknownSize.FAIL:
+                raise BlobSizeUnknownError(f"the size of the blob {ref.blob_cid} is not known", hint=_KEEP_HINT)
+            if self._unknown_size is UnknownSize.KEEP:
+                self._counts["refs_kept"] += 1
+                return None
+            size_bytes = SENTINEL_SIZE
         self._counts["refs_converted"] += 1
         return {"$type": "blob", "ref": ref.blob_cid, "mimeType": ref.mime_type, "size": size_bytes}
 

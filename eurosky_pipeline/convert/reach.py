@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,18 +10,14 @@ from typing import Final
 
 from eurosky_pipeline.atproto import mst
 from eurosky_pipeline.atproto.cid import Cid, cid_of
-from eurosky_pipeline.atproto.dag_cbor import LINK_HEAD
 from eurosky_pipeline.atproto.indexed_car import BlockMissingError, RepoError
 from eurosky_pipeline.atproto.mst_node import read_node
 from eurosky_pipeline.atproto.syntax import is_repo_path, is_tid
 from eurosky_pipeline.convert.scan import SHORT, ScannedCar
+from eurosky_pipeline.convert.tree_sums import SUBTREES, VALUES
 from eurosky_pipeline.errors import IntegrityError
 
-_SUBTREES: Final = re.compile(rb"a[tl]" + re.escape(LINK_HEAD) + rb"(\x01\x71.{34})", re.DOTALL)
 _LONG_KEY_BYTES: Final = 500  # so long that it is worth a look whether it is too long
-_BATCH: Final = 1000
-"""Nodes whose links are found together: a call for each would take as long as the finding."""
-_VALUES: Final = re.compile(rb"av" + re.escape(LINK_HEAD) + rb"(\x01\x71.{34})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +96,15 @@ def count_records(car: ScannedCar) -> int:
 
     Raises: RepoError: a node or a record is missing.
     """
+    sums = car.tree_sums
+    if sums is not None and sums.is_whole(car.commit.data) and car.holds(sums.record_hashes):
+        return len(sums.record_hashes)
+    car.index_nodes()
     hashes, pending = array("q"), [bytes(car.commit.data)]
     while pending:
-        together = b"".join(car.take_nodes(pending[-_BATCH:]))
-        del pending[-_BATCH:]
-        hashes.extend(map(hash, _VALUES.findall(together)))
-        pending += _SUBTREES.findall(together)
+        data = car.node(pending.pop())
+        hashes.extend(map(hash, VALUES.findall(data)))
+        pending += SUBTREES.findall(data)
     if not car.holds(hashes):
         _find_records(car)  # which names the one that is missing
     return len(hashes)
@@ -123,14 +121,14 @@ def _find_records(car: ScannedCar) -> set[bytes]:
     pending = [bytes(car.commit.data)]
     while pending:
         data = car.block_at(car.nodes[pending.pop()])
-        for cid in _VALUES.findall(data):
+        for cid in VALUES.findall(data):
             if cid[SHORT] in car.records:
                 car.records[cid[SHORT]] = True
             elif cid in car.nodes:
                 looking_like_nodes.add(cid)
             else:
                 raise _missing(data, cid)
-        pending += _SUBTREES.findall(data)
+        pending += SUBTREES.findall(data)
     return looking_like_nodes
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, CarError, CarReader
-from eurosky_pipeline.atproto.cid import CID_BYTES, Cid, cid_of
+from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR, Cid, cid_of
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
 from eurosky_pipeline.atproto.indexed_car import (
     MAX_BLOCKS,
@@ -36,6 +36,7 @@ from eurosky_pipeline.atproto.mst_node import NODE_START
 from eurosky_pipeline.atproto.varint import encode_varint, read_varint
 from eurosky_pipeline.convert.needles import Needles
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
+from eurosky_pipeline.convert.tree_sums import TreeSums
 from eurosky_pipeline.errors import IntegrityError
 
 Scanner = tuple[bytes, Callable[[bytes], bool]]
@@ -64,7 +65,9 @@ class ScannedCar:
         size_bytes: of the file.
         records: once they are indexed, all blocks that are neither the commit nor look like nodes, by `SHORT` of
             their CIDs; True where the tree was found to lead to one.
-        nodes: the place of each block that looks like a node, by CID.
+        nodes: the place of each block that looks like a node, by CID; where there are no candidates, only after
+            `index_nodes`.
+        tree_sums: where there are no candidates, all that looks like a node.
         candidates: the place of each block that a scanner said yes to, by CID.
         spare: the places of the commit's block, and of further copies of any block.
         first_block_offset: where the header ends, in bytes.
@@ -81,7 +84,10 @@ class ScannedCar:
         self.nodes: dict[bytes, int] = {}
         self.candidates: dict[bytes, int] = {}
         self.spare: list[int] = []
+        self.tree_sums: TreeSums | None = None
         self._kept_nodes: dict[bytes, bytes] = {}
+        self._left_bytes = _MAX_KEPT_BYTES
+        self._indexed_from = 0
         self._record_hashes = array("q")
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
@@ -128,20 +134,13 @@ class ScannedCar:
 
     def node(self, cid: bytes) -> bytes:
         """A node's block, as the tree leads to it. Raises BlockMissingError, or RepoError: it does a second time."""
-        return self.take_nodes([cid])[0]
-
-    def take_nodes(self, cids: Sequence[bytes]) -> list[bytes]:
-        """`node` for several."""
-        taken = []
-        for cid in cids:
-            place = self.nodes.get(cid)
-            if place is None:
-                raise BlockMissingError(f"a node of the tree is missing from the file: {Cid(cid)}", cid=cid)
-            if place & _REACHED:
-                raise RepoError(f"the tree leads to a node twice: {Cid(cid)}", offset=self.offset_of(place))
-            self.nodes[cid] = place | _REACHED
-            taken.append(self._kept_nodes.pop(cid, b"") or self.block_at(place))
-        return taken
+        place = self.nodes.get(cid)
+        if place is None:
+            raise BlockMissingError(f"a node of the tree is missing from the file: {Cid(cid)}", cid=cid)
+        if place & _REACHED:
+            raise RepoError(f"the tree leads to a node twice: {Cid(cid)}", offset=self.offset_of(place))
+        self.nodes[cid] = place | _REACHED
+        return self._kept_nodes.pop(cid, b"") or self.block_at(place)
 
     def is_tree_node(self, cid: bytes) -> bool:
         """Whether `node` was asked for this one."""
@@ -246,55 +245,74 @@ class ScannedCar:
 
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
         # Run for each of millions of blocks, so written for speed.
-        nodes, kept_nodes, node_start, record_hashes = self.nodes, self._kept_nodes, NODE_START, self._record_hashes
-        note_record = record_hashes.append
-        needles = [needle for needle, _ in scanners]
-        is_all_scanned = b"" in needles
+        nodes, node_start, record_hashes, sums = self.nodes, NODE_START, self._record_hashes, TreeSums()
+        note_record, add_to_sums = record_hashes.append, sums.add
 
         def bounded(count: int) -> None:
-            if len(record_hashes) + len(nodes) > MAX_BLOCKS:
+            if len(record_hashes) + len(nodes) + len(self.spare) > MAX_BLOCKS:
                 raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
             if on_read is not None:
                 on_read(count)
 
+        needles = [needle for needle, _ in scanners]
+        is_all_scanned = b"" in needles
         own = Needles(self._stream(), [own_prefix(self.commit.did).encode()], bounded)
         wanted = Needles(own, [] if is_all_scanned else needles)
         wanted.start()
         reader = CarReader(wanted)
         self.first_block_offset = reader.first_block_offset
-        kept_bytes, wanted_hits, own_hits = 0, wanted.hits, own.hits
+        wanted_hits, own_hits, is_first = wanted.hits, own.hits, True
         for cid, data, offset in reader:
             if data[:3] != node_start:
                 note_record(hash(cid))
-            elif cid in nodes:
-                self.spare.append(_place(data, offset))
-                continue
+            elif is_first:
+                add_to_sums(cid, data)
             else:
-                nodes[cid] = _place(data, offset)
-                kept_bytes += len(data) + _KEPT_OVERHEAD_BYTES
-                if kept_bytes <= _MAX_KEPT_BYTES:
-                    kept_nodes[cid] = data
+                self._note_node(cid, data, offset)
             if is_all_scanned or (wanted_hits and wanted_hits[0] < offset + len(data)):
                 wanted.take(offset + len(data))
                 if sum([scan(data) for _, scan in scanners]):
                     self.candidates.setdefault(cid, _place(data, offset))
-                    own.start()
+                    if is_first:
+                        own.start()
+                        is_first, self._indexed_from = False, offset + 1
             if own_hits and own_hits[0] < offset + len(data):
                 own.take(offset + len(data))
-                self._note_mentions(data, offset)
-        if own.looked_from is not None:
-            self._note_mentions_before(own.looked_from)
+                self._note_mentions(cid, data, offset)
+        if is_first:
+            self.tree_sums = sums
+        else:
+            self._catch_up(own.looked_from or 0)
 
-    def _note_mentions_before(self, end: int) -> None:
-        """Make good for what passed by before anything was there to be mentioned."""
-        prefix = own_prefix(self.commit.did).encode()
-        for _, data, offset in CarReader(self._stream()):
+    def index_nodes(self) -> None:
+        """Fill `nodes`, where the scan has not done it. Reads the file again."""
+        if self.tree_sums is not None:
+            self.tree_sums, self._indexed_from = None, self.size_bytes
+            self._catch_up(0)
+
+    def _catch_up(self, mentions_end: int) -> None:
+        """Make good for what passed by before there was anything to convert: nodes and, up to an offset, mentions."""
+        prefix, end = own_prefix(self.commit.did).encode(), max(self._indexed_from, mentions_end)
+        for cid, data, offset in CarReader(self._stream()):
             if offset >= end:
                 return
-            if prefix in data:
-                self._note_mentions(data, offset)
+            if offset < self._indexed_from and data[:3] == NODE_START:
+                self._note_node(cid, data, offset)
+            if offset < mentions_end and prefix in data:
+                self._note_mentions(cid, data, offset)
 
-    def _note_mentions(self, data: bytes, offset: int) -> None:
+    def _note_node(self, cid: bytes, data: bytes, offset: int) -> None:
+        if cid in self.nodes:
+            self.spare.append(_place(data, offset))
+            return
+        self.nodes[cid] = _place(data, offset)
+        self._left_bytes -= len(data) + _KEPT_OVERHEAD_BYTES
+        if self._left_bytes >= 0:
+            self._kept_nodes[cid] = data
+
+    def _note_mentions(self, cid: bytes, data: bytes, offset: int) -> None:
+        if cid[1] != CODEC_DAG_CBOR:  # no key can name it
+            return
         for text in cid_texts(data):
             self._mentioned.append(hash(text))
             self._mentioning.append(_place(data, offset))

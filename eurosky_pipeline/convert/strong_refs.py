@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-_CID_TEXTS: Final = re.compile(rb"ccidx;(b[a-z2-7]{58})")
+CID_TEXTS: Final = re.compile(rb"(?<=ccidx;)b[a-z2-7]{58}")
 """A CID as the text of a key `cid`, as it looks in a record's block."""
 
 
@@ -21,7 +21,7 @@ def own_prefix(did: str) -> str:
 
 def cid_texts(block: bytes) -> list[bytes]:
     """Every CID that a record's block has under a key `cid`, as text."""
-    return _CID_TEXTS.findall(block)
+    return CID_TEXTS.findall(block)
 
 
 def own_refs(record: dict[str, Any], prefix: str) -> Iterator[tuple[dict[str, Any], str]]:

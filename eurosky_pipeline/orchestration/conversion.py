@@ -31,8 +31,9 @@ _UNSIGNED = (
     "zero bytes stand in for a signature. The reference PDS takes it all the same, since it does not check signatures "
     "on import. After activation its own key signs the first commit that is made there, be it an `applyWrites` without "
     "writes; until then relays refuse the repository. A destination that does check signatures refuses the import: "
-    "retry with `--no-convert-legacy-blobs` there."
+    "run it again with `--no-convert-legacy-blobs` there, and without other record transforms."
 )
+_HOW_TO_CONVERT = "--convert-legacy-blobs (or CONVERT_LEGACY_BLOBS=true) has them converted"
 _STALE = (
     "Likes, replies and quotes of *other* accounts that name a converted record do so by its old CID, and go stale: "
     "only those accounts themselves could rewrite them. This account's own have been rewritten."
@@ -81,15 +82,22 @@ class ConversionTeller:
 
     def end(self, converted: ConvertedRepo, path: Path) -> None:
         counts = legacy_counts(converted.conversion)
-        if converted.legacy_refs and not counts:
-            self._context.log.warning(f"[{self._step.token}] {_moved_as_they_are(converted)}")
         for warning in warnings_of(converted):
             self._context.log.warning(f"[{self._step.token}] {warning}")
         if counts.get("refs_converted"):
             self._context.log.info(f"[{self._step.token}] legacy blobs converted: {path}")
         if self._has_stage:
-            changed = converted.conversion.records_changed if converted.conversion else 0
-            self._progress.end(_STAGE, f"{changed:,} records converted" if changed else "nothing to convert")
+            self._progress.end(_STAGE, _in_short(converted.conversion))
+
+
+def _in_short(conversion: Conversion | None) -> str:
+    if conversion is None or not conversion.is_changed:
+        return "nothing to convert"
+    refs = legacy_counts(conversion).get("refs_converted", 0)
+    return (
+        f"{conversion.records_changed:,} records converted, for {refs:,} legacy references and "
+        f"{conversion.strong_refs_rewritten:,} strong references that follow"
+    )
 
 
 def outcome_of(converted: ConvertedRepo, path: Path) -> dict[str, Any]:
@@ -105,6 +113,8 @@ def outcome_of(converted: ConvertedRepo, path: Path) -> dict[str, Any]:
 def warnings_of(converted: ConvertedRepo) -> list[str]:
     """What a person has to know: what was asked for, and could not be done."""
     counts = legacy_counts(converted.conversion)
+    if converted.legacy_refs and not counts:
+        return [_moved_as_they_are(converted)]
     kept, unknown = counts.get("refs_kept", 0), counts.get("sizes_unknown", 0)
     if not unknown:
         return []
@@ -152,8 +162,8 @@ def _numbers(converted: ConvertedRepo, conversion: Conversion) -> dict[str, Any]
 def _banner(converted: ConvertedRepo) -> Iterable[str]:
     conversion = converted.conversion
     if conversion is None or not conversion.is_changed:
-        yield f"Passed on unchanged, {human_bytes(converted.size_bytes)}. {_moved_as_they_are(converted)}"
-        yield from (f"⚠ {warning}" for warning in warnings_of(converted))
+        yield f"Passed on unchanged, {human_bytes(converted.size_bytes)}."
+        yield from ([f"⚠ {warning}" for warning in warnings_of(converted)] or [_moved_as_they_are(converted)])
         return
     counts = legacy_counts(conversion)
     refs = f"{counts['refs_converted']:,} of {counts['refs_found']:,} legacy blob references, in " if counts else ""
@@ -161,8 +171,6 @@ def _banner(converted: ConvertedRepo) -> Iterable[str]:
         f"✅ **Converted**: {refs}{conversion.records_changed:,} of {conversion.records:,} records; "
         f"{conversion.strong_refs_rewritten:,} strong references follow them."
     )
-    if not counts:
-        yield _moved_as_they_are(converted)
     yield from (f"⚠ {warning}" for warning in warnings_of(converted))
     reasons = [(cid, reason) for cid, reason in converted.sizes.unknown.items()][:_REASONS_SHOWN]
     if reasons:
@@ -183,5 +191,5 @@ def _banner(converted: ConvertedRepo) -> Iterable[str]:
 def _moved_as_they_are(converted: ConvertedRepo) -> str:
     if not converted.legacy_refs:
         return "It holds no legacy blob references."
-    why = "" if legacy_counts(converted.conversion) else "; their conversion is not switched on (CONVERT_LEGACY_BLOBS)"
+    why = "" if legacy_counts(converted.conversion) else f"; {_HOW_TO_CONVERT}"
     return f"It holds {converted.legacy_refs} legacy blob references, which are moved as they are{why}."

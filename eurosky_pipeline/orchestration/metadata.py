@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from dagster import MetadataValue
 
+_ESCAPES = {"\n": " ", "<": "&lt;", **{letter: f"\\{letter}" for letter in "\\|[]()!`*"}}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -28,4 +29,5 @@ def markdown(*parts: str) -> MetadataValue:
 
 
 def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A cell's text as text: no markup of a stranger's, be it a link, a picture or HTML, and no end of the cell."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in str(value))

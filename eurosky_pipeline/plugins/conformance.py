@@ -103,6 +103,8 @@ def _convert(factory: TransformFactory, records: _Records, context: TransformCon
             answer: object = transform.scan(block)
         if type(answer) is not bool:
             raise ConformanceError(f"{transform.name}: scan({what}) gives {shown(answer)}, which is no bool")
+        if answer and transform.needle not in block:
+            raise ConformanceError(f"{transform.name}: scan({what}) says yes to a block that its needle is not in")
         wanted[what] = answer
     for uri, block in records:  # those that it does not want, too: it sees what another transform wants
         record = dag_cbor.decode(block)

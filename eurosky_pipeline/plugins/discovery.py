@@ -112,8 +112,11 @@ def load_plugins(installed: Iterable[Distribution]) -> tuple[list[Plugin], list[
 
 
 def told(error: BaseException) -> str:
-    """An exception in few words, on one line."""
-    text = " ".join(str(error).split())
+    """An exception in few words, on one line, and nothing that a terminal would obey."""
+    try:
+        text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
+    except Exception:  # it is a plugin's, and may be broken itself
+        text = ""
     return f"{type(error).__name__}: {text[:_SHOWN_CHARACTERS]}" if text else type(error).__name__
 
 

@@ -34,6 +34,8 @@ def check_factory(factory: object) -> TransformFactory:
         raise FactoryError(
             f"offers {name}, whose version is {shown(version)}: it must be 1 to 32 letters, digits and . + - _"
         )
+    if not isinstance(getattr(factory, "needle", b""), bytes):
+        raise FactoryError(f"offers {name}, whose needle is no bytes: {shown(getattr(factory, 'needle', None))}")
     if isinstance(factory, type):
         if not issubclass(factory, RecordTransform):
             raise FactoryError(f"offers {name}, whose class {called} is no RecordTransform")
@@ -47,10 +49,13 @@ def make_transform(factory: TransformFactory) -> RecordTransform:
     try:
         made: object = factory()
         called = (getattr(made, "name", None), getattr(made, "version", None))
+        needle: object = getattr(made, "needle", None)
     except (Exception, SystemExit) as error:
         raise FactoryError(f"cannot make {factory.name}: {told(error)}") from error
     if not isinstance(made, RecordTransform):
         raise FactoryError(f"makes something else than a RecordTransform for {factory.name}: {shown(made)}")
+    if not isinstance(needle, bytes):
+        raise FactoryError(f"makes a RecordTransform for {factory.name} whose needle is no bytes: {shown(needle)}")
     if called != (factory.name, factory.version):
         raise FactoryError(
             f"makes a RecordTransform that calls itself {shown(called[0])} {shown(called[1])}, "

@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
+from eurosky_pipeline.atproto.blob_refs import MAX_SIZE_BYTES
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import IntegrityError, PermanentError, StoppedError
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import GET_BLOB, HEAD_TIMEOUT_S, get_blob
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobTooLarge, ServerFault
-
-MAX_SIZE_BYTES = 2**53 - 1
-"""The largest integer that a record may hold."""
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobTooLarge, HostUnreachable, ServerFault
 
 
 def blob_size(client: XrpcClient, did: str, blob_cid: Cid, *, max_bytes: int, stop: threading.Event) -> int:
@@ -33,7 +31,7 @@ def blob_size(client: XrpcClient, did: str, blob_cid: Cid, *, max_bytes: int, st
         AnswerInvalid: the size that the host tells is none that a record may hold.
         StoppedError: `stop` was set.
     """
-    with suppress(PermanentError, ServerFault):
+    with suppress(PermanentError, ServerFault, HostUnreachable):  # some hosts, or what stands before them, drop HEAD
         told = client.head(GET_BLOB, {"did": did, "cid": str(blob_cid)}, timeout_s=HEAD_TIMEOUT_S).size_bytes
         if told is not None and 0 < told <= MAX_SIZE_BYTES:
             return told

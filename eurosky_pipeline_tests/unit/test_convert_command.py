@@ -222,7 +222,8 @@ def test_a_variable_that_is_not_set_is_a_bad_argument(convert, folder, monkeypat
     monkeypatch.delenv("SIGNING_KEY", raising=False)
     found = convert("in.car", "out.car", "--signing-key-env", "SIGNING_KEY")
     assert found.exit_code == 2
-    assert "SIGNING_KEY" in found.stderr
+    assert "--signing-key-env" in found.stderr
+    assert "SIGNING_KEY" not in found.stderr  # somebody may have given the key itself
     assert names(folder) == ["in.car", "sizes.json"]
 
 
@@ -331,17 +332,35 @@ def test_out_is_replaced_at_once(convert, folder, options):
 
 
 @pytest.mark.parametrize("options", [(), ("--blob-sizes", "sizes.json")], ids=["passed on", "converted"])
-def test_what_a_killed_run_left_is_no_hindrance(convert, folder, options):
-    (folder / "out.car.partial").write_bytes(b"x" * 100_000)
+def test_files_that_others_have_not_finished_yet_are_theirs(convert, folder, options):
+    (folder / "out.car.partial").symlink_to(folder / "precious")
+    (folder / "precious").write_bytes(b"precious")
     assert convert("in.car", "out.car", *options).exit_code == 0
     assert verify_car(folder / "out.car").is_whole
-    assert names(folder) == ["in.car", "out.car", "sizes.json"]
+    assert (folder / "precious").read_bytes() == b"precious"
+    assert names(folder) == ["in.car", "out.car", "out.car.partial", "precious", "sizes.json"]
+
+
+@pytest.mark.parametrize("options", [(), ("--blob-sizes", "sizes.json")], ids=["passed on", "converted"])
+def test_in_may_have_the_name_of_an_unfinished_out(convert, folder, options):
+    (folder / "in.car").rename(folder / "out.car.partial")
+    before = (folder / "out.car.partial").read_bytes()
+    assert convert("out.car.partial", "out.car", *options).exit_code == 0
+    assert (folder / "out.car.partial").read_bytes() == before
+    assert verify_car(folder / "out.car").is_whole
+
+
+@pytest.mark.parametrize("options", [(), ("--blob-sizes", "sizes.json")], ids=["passed on", "converted"])
+def test_out_keeps_the_mode_of_what_was_there(convert, folder, options):
+    (folder / "out.car").touch(mode=0o600)
+    assert convert("in.car", "out.car", *options).exit_code == 0
+    assert (folder / "out.car").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("options", [(), ("--blob-sizes", "sizes.json")], ids=["passed on", "converted"])
 def test_out_in_a_folder_that_is_not_there_is_an_error_of_one_line(convert, folder, options):
     found = convert("in.car", "nowhere/out.car", *options, "--json")
-    assert (found.exit_code, found.stderr) == (1, "")
+    assert (found.exit_code, found.stderr) == (2, "")
     assert "nowhere" in found.json["error"]["message"]
     assert names(folder) == ["in.car", "sizes.json"]
 
@@ -425,7 +444,7 @@ def test_a_stop_leaves_nothing_behind(large_car: Path, tmp_path: Path, number: s
         cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until = time.monotonic() + 60
-    while not (tmp_path / "out.car.partial").exists() and process.poll() is None and time.monotonic() < until:
+    while not list(tmp_path.glob("*.partial")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.002)
     time.sleep(0.02)  # in the middle of its work; an interruption at the opening is tested by itself
     process.send_signal(number)

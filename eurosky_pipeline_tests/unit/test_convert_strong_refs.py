@@ -5,17 +5,20 @@ from typing import Any
 import pytest
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
+from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline_tests import plain_convert
 from eurosky_pipeline_tests.builders import (
     DID,
     OTHER_DID,
     make_block,
+    make_car,
     make_legacy_blob_ref,
     make_post,
+    make_repo,
     make_repo_car,
     make_strong_ref,
 )
-from eurosky_pipeline_tests.converting import Outcome, convert
+from eurosky_pipeline_tests.converting import Outcome, convert, saved
 
 POST = "app.bsky.feed.post"
 LEGACY = make_legacy_blob_ref()
@@ -226,3 +229,27 @@ def test_a_map_that_is_a_legacy_reference_and_names_a_uri_is_a_strong_reference_
     outcome, record, new_ref = with_one({"x": value})
     assert record == {"x": new_ref | {"mimeType": "image/jpeg"}}
     assert outcome.counts["refs_found"] == 1
+
+
+def test_a_reference_behind_text_that_looks_like_one_is_rewritten():
+    outcome, like, right = with_one({"subject": {"a": "ccidx;b" + "a" * 53, **OLD_REF}})
+    assert outcome.conversion.strong_refs_rewritten == 1
+    assert like["subject"]["cid"] == right["cid"]
+
+
+def test_the_raw_twin_of_a_record_that_names_a_converted_one_does_not_stand_in_for_it():
+    repo = make_repo({PICTURE_KEY: PICTURE, LATER: {"subject": OLD_REF}})
+    _, block = make_block({"subject": OLD_REF})
+    twin = (cid_of(block, CODEC_RAW), block)
+    outcome = convert(make_car(repo.root, [repo.commit, twin, *repo.blocks[1:]]), SIZES)
+    assert outcome.data is not None
+    with saved(outcome.data) as path:
+        assert verify_car(path).orphan_blocks == 0
+
+
+def test_a_record_that_names_thousands_has_each_reference_rewritten():
+    named = {f"a.b.c/{number:06d}": make_post(f"{number}", image=LEGACY) for number in range(3_000)}
+    naming = {"refs": [make_strong_ref(key, make_block(value)[0]) for key, value in named.items()]}
+    outcome, records, cids = converted({**named, "z.b.c/aaa": naming})
+    assert outcome.conversion.strong_refs_rewritten == 3_000
+    assert [ref["cid"] for ref in records["z.b.c/aaa"]["refs"]] == [str(cids[key]) for key in named]

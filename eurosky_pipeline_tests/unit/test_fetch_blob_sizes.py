@@ -139,7 +139,7 @@ def test_a_host_that_is_gone_is_given_up_and_not_asked_for_thousands_of_blobs(so
     cids, source.faults["getBlob"] = blobs(source, 200), cut
     with pytest.raises(HostUnreachable):
         fetch(source, cids)
-    assert len(source.asked) <= 4 * (GIVE_UP_AFTER + 2 * 5)
+    assert len(source.asked) <= 2 * 4 * (GIVE_UP_AFTER + 2 * 5)
     assert len(fetch(source, cids[: GIVE_UP_AFTER - 1]).unknown) == GIVE_UP_AFTER - 1
 
 
@@ -163,7 +163,19 @@ def test_failures_with_successes_between_are_the_blobs_and_not_the_hosts(source:
     source.faults["getBlob"] = fault
     found = fetch(source, cids, workers=1)
     assert (len(found.sizes), found.unknown.keys()) == (30, lost)
-    assert len(source.asked) == 30 + 4 * 30
+    assert len(source.asked) == 30 + 2 * 4 * 30  # with HEAD, and with GET
+
+
+def test_a_host_that_drops_head_is_asked_with_get(source: FakePds) -> None:
+    cids = blobs(source, 12)
+
+    def fault(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "HEAD":
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return size_told(source, request)
+
+    source.faults["getBlob"] = fault
+    assert fetch(source, cids).sizes.keys() == set(cids)
 
 
 @pytest.mark.parametrize(

@@ -288,3 +288,27 @@ def test_two_instances_share_nothing():
 
 def test_its_name_and_version_are_stable():
     assert (LegacyBlobs.name, LegacyBlobs.version) == ("legacy_blobs", "1")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"a": {"ref": BLOB}, "size": 5, "$type": "blob", "mimeType": "x"},
+        {"a": dag_cbor.encode({"$type": "blo", "ref": BLOB, "size": 7, "mimeType": "x"})},
+    ],
+    ids=["keys of two maps", "bytes of something else"],
+)
+def test_what_only_looks_like_a_current_reference_tells_no_size(record):
+    outcome, _ = converted({"i": LEGACY}, record, sizes={})
+    assert outcome.conversion.count("sizes_known") == 0
+
+
+@pytest.mark.parametrize("key", ["src", "zzz", "name", "text", "type", "thumbnail"])
+def test_a_current_reference_with_one_more_key_tells_a_size(key):
+    outcome, _ = converted({"i": LEGACY}, {"i": {**CURRENT, key: 1}}, sizes={})
+    assert (outcome.conversion.count("sizes_known"), outcome.conversion.count("refs_converted")) == (1, 1)
+
+
+def test_a_legacy_reference_inside_a_current_one_is_found():
+    outcome, _ = converted({"i": {**CURRENT, "thumb": LEGACY}})
+    assert outcome.conversion.count("refs_converted") == 1

@@ -25,8 +25,9 @@ def converted_car(
 ) -> MaterializeResult:
     """The exported repository, its legacy blob references (`{cid, mimeType}`, from before 2023) in the current form.
 
-    Where there are none, or `CONVERT_LEGACY_BLOBS` and the migration do not ask for it, it is passed on byte for byte,
-    signature and all, and its legacy references are counted.
+    Where there are none, or nobody asks for their conversion (`CONVERT_LEGACY_BLOBS`, or the migration's own switch),
+    it is passed on byte for byte, signature and all, unless another record transform changes it; legacy references
+    are counted in any case.
     """
     with migration_step(context, registry, workspace) as step:
         settings, exported = load_settings(), step.files.fetch(ACCOUNT_CAR)
