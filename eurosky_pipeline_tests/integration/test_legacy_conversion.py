@@ -98,7 +98,7 @@ def test_without_the_switch_the_repository_is_imported_as_it_is_and_its_legacy_r
     metadata = moved.as_it_is.metadata("converted_car")
     assert metadata["legacy_blob_refs"] == LEGACY
     assert metadata["root"] == metadata["exported_root"] == moved.as_it_is.metadata("exported_car")["root"]
-    assert "not switched on" in metadata["summary"]
+    assert "--convert-legacy-blobs" in metadata["warnings"][0]
     assert moved.as_it_is.metadata("imported_repo")["root"] == metadata["root"]
     assert moved.as_it_is.migration.progress_data["legacy_blobs_converted"] is False
 
