@@ -17,7 +17,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -159,13 +159,12 @@ class ScannedCar:
 
     def holds_just(self, hashes: array[int]) -> bool:
         """Whether the blocks that do not look like nodes are the commit and those with these hashes, each once."""
-        ours = sorted(self._record_hashes)
-        if any(map(operator.eq, ours, islice(ours, 1, None))):
+        if _repeated(self._record_hashes):
             return False
-        return self._is_same_sum(hashes) or ours == sorted({*hashes, hash(self.root)})
+        return self._is_same_sum(hashes) or self._is_same_sum(hashes, _repeated(hashes))
 
-    def _is_same_sum(self, hashes: array[int]) -> bool:
-        return sum(hashes) == sum(self._record_hashes) - hash(self.root)
+    def _is_same_sum(self, hashes: array[int], less: Sequence[int] = ()) -> bool:
+        return sum(hashes) - sum(less) == sum(self._record_hashes) - hash(self.root)
 
     def index_records(self) -> None:
         """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
@@ -316,6 +315,12 @@ class ScannedCar:
         for text in cid_texts(data):
             self._mentioned.append(hash(text))
             self._mentioning.append(_place(data, offset))
+
+
+def _repeated(hashes: array[int]) -> list[int]:
+    """All that are equal to one before them."""
+    ordered = sorted(hashes)
+    return list(compress(ordered, map(operator.eq, ordered, islice(ordered, 1, None))))
 
 
 def _place(data: bytes, offset: int) -> int:
