@@ -37,6 +37,8 @@ _LENGTH_HEADS: Final = [dag_cbor.head(_BYTES, length) for length in range(MAX_KE
 _SHARED: Final = {dag_cbor.head(_UNSIGNED, shared): shared for shared in range(MAX_KEY_BYTES + 1)}
 
 _LINK: Final = re.escape(LINK_HEAD) + rb"(" + re.escape(DAG_CBOR_PREFIX) + rb".{32})"
+_PLAIN_LINK: Final = re.escape(LINK_HEAD + DAG_CBOR_PREFIX) + rb".{32}"
+_PLAIN_LINK_OR_NULL: Final = rb"(?:" + _NULL + rb"|" + _PLAIN_LINK + rb")"
 _LINK_OR_NULL: Final = rb"(?:" + _NULL + rb"|" + _LINK + rb")"
 _NODE_END: Final = re.compile(_NODE_L + _LINK_OR_NULL, re.DOTALL)
 _ENTRIES: Final = re.compile(
@@ -48,6 +50,20 @@ _ENTRIES: Final = re.compile(
     + (_ENTRY_T + _LINK_OR_NULL + _ENTRY_V + _LINK + rb")"),
     re.DOTALL,
 )
+
+
+_FORM: Final = re.compile(
+    NODE_START
+    + rb"(?:[\x80-\x97]|\x98.|\x99..|\x9a.{4})(?:"
+    + (_ENTRY_START + rb"(?:[\x40-\x57]|\x58.|\x59..)[A-Za-z0-9._:~/-]+" + _ENTRY_P)
+    + (rb"(?:[\x00-\x17]|\x18.|\x19..)" + _ENTRY_T + _PLAIN_LINK_OR_NULL + _ENTRY_V + _PLAIN_LINK)
+    + (rb")*+" + _NODE_L + _PLAIN_LINK_OR_NULL),
+    re.DOTALL,
+)
+SUBTREES: Final = re.compile(rb"a[tl]" + _LINK, re.DOTALL)
+"""Finds the CIDs of all subtrees in the block of a node, or in several that stand one behind the other."""
+VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
+"""The same for the CIDs of all records."""
 
 
 class MstError(IntegrityError):
@@ -131,6 +147,19 @@ def read_node(data: bytes) -> NodeParts:
         return _read_node(data)
     except (_Unlike, IndexError, KeyError):
         _explain(data)
+
+
+def read_links(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The CIDs of a node's records, and of its subtrees, both in no order: all that it has, in a quarter of the time.
+
+    That the block has the form of a node is checked, and nothing about its keys. Raises MstError or CborError.
+    """
+    values = VALUES.findall(data)
+    count = data[3] - _ARRAY_INITIAL if len(values) < 24 and len(data) > 3 else _read_count(data)[0]
+    if count != len(values) or _FORM.fullmatch(data) is None:
+        read_node(data)  # says what is wrong
+        raise MstError("a tree node is not in its canonical form")
+    return values, SUBTREES.findall(data)
 
 
 def encode_node(node: Node) -> bytes:

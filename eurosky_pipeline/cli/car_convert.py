@@ -56,8 +56,9 @@ def convert(
     that the protocol has now.
 
     Strong references to converted records follow, and so do the tree and the commit; blocks that the tree does not
-    lead to are left out. With nothing to convert, OUT is IN, byte for byte; whether IN is canonical is then not looked
-    at (`eurosky car verify` does that). OUT is replaced at the very end, or not at all, and may be IN.
+    lead to are left out. With nothing to convert, OUT is IN, byte for byte. That everything is there is checked, and
+    what has to change; whether all the rest is canonical, `eurosky car verify` tells. OUT is replaced at the very end,
+    or not at all, and may be IN.
 
     \b
     Exit code: 0 done · 1 IN is damaged, or a size is not known and --unknown-size is fail · 2 bad arguments

@@ -92,8 +92,9 @@ def convert_car(
     changes the record that holds it in turn. The result has one commit of version 3 and nothing that its tree does not
     lead to, and is decided by the arguments to the byte.
 
-    What is not touched is not judged: every block is hashed and every record is found, but a record that stays is not
-    decoded, and the form of the tree is looked at only if a record may change. `verify_car` looks at everything.
+    What is not touched is not judged: every block is hashed, and every node and record is found, but a record that
+    stays is not decoded, and of a node that stays only the form is looked at (if a record may change; else not even
+    that), and not whether it hangs at its place. `verify_car` looks at everything.
 
     Args:
         target: replaced at the very end, and only if something changed; may be `source`.
@@ -103,7 +104,7 @@ def convert_car(
         on_read: is told of bytes as `source` is read for the first time.
 
     Raises:
-        CarError, VarintError, MstError, RepoError: the source is not a whole repository, or its tree not canonical.
+        CarError, VarintError, MstError, RepoError: the source is not a whole repository, or what has to change is malformed.
         TransformFailedError: a transform failed; names it, and the record.
         FatalError: the disk is full.
         EuroskyError: what a transform raised, on purpose.

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from eurosky_pipeline.atproto import mst
 from eurosky_pipeline.atproto.cid import Cid, cid_of
 from eurosky_pipeline.atproto.indexed_car import BlockMissingError, RepoError
-from eurosky_pipeline.atproto.mst_node import read_node
+from eurosky_pipeline.atproto.mst_node import SUBTREES, VALUES, read_links, read_node
 from eurosky_pipeline.atproto.syntax import is_repo_path, is_tid
 from eurosky_pipeline.convert.scan import SHORT, ScannedCar
-from eurosky_pipeline.convert.tree_sums import SUBTREES, VALUES
 from eurosky_pipeline.errors import IntegrityError
 
-_LONG_KEY_BYTES: Final = 500  # so long that it is worth a look whether it is too long
+_MAX_DEPTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +57,42 @@ def affected_records(car: ScannedCar) -> dict[bytes, int]:
 
 
 def reach(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
-    """Walk through the tree, check that it is whole and canonical, and mark all that it leads to.
+    """Go through the whole tree, see that everything it leads to is in the file, and find the keys that may change.
 
-    Raises: MstError, RepoError: the tree is not canonical, a node or a record is missing, or a key is none.
+    Nodes that lead straight to a record that may change are read strictly. Of the others only the form is looked at,
+    by which all that they link to is known.
+
+    Raises: MstError, RepoError: a node or a record is missing or malformed, or a key is none.
     """
     keys_of: dict[bytes, list[str]] = {}
-    path: dict[int, bytes] = {}  # the nodes from the root to the one at hand, by height
+    path: list[bytes] = []  # the nodes from the root to the one at hand
     path_nodes: dict[bytes, dict[int, bytes]] = {}
+    hashes, newest_rkey = array("q"), ""
     is_rev_needed = not car.commit.rev
-    hashes = array("q")
-    newest_rkey, collection = "", b"/"  # of no key
-    try:
-        for cid, height, node in mst.walk_nodes(car.commit.data, car.node):
-            collection = _check_keys(node.keys, collection)
-            hashes.extend(map(hash, node.values))
-            path[height] = cid
-            if not affected.keys().isdisjoint(node.values):
-                for above in range(max(path), height - 1, -1):
-                    held = path_nodes.setdefault(path[above], {})
-                for place, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
-                    if value in affected:
-                        keys_of.setdefault(value, []).append(key.decode("ascii"))
-                        held[place] = key
-            if is_rev_needed:
-                newest_rkey = max([newest_rkey, *filter(is_tid, map(_rkey, node.keys))])
-    except mst.MstError as error:
-        offset = car.offset_of(car.nodes[error.node]) if error.node in car.nodes else None
-        raise mst.MstError(error.detail, code=error.code, offset=offset, node=error.node) from None
+    pending: list[tuple[bytes, int]] = [(car.commit.data, 0)]
+    while pending:
+        cid, depth = pending.pop()
+        data = car.node(cid)
+        try:
+            if depth > _MAX_DEPTH:
+                raise mst.MstError("a tree deeper than any can be, since a hash has no more zeros to begin with")
+            values, subtrees = read_links(data)
+            is_affected = not affected.keys().isdisjoint(values)
+            node = read_node(data) if is_affected or is_rev_needed else None
+        except IntegrityError as error:
+            raise mst.MstError(error.detail, code=error.code, offset=car.offset_of(car.nodes[cid]), node=cid) from None
+        hashes.extend(map(hash, values))
+        path[depth:] = [cid]
+        if node is not None and is_rev_needed:
+            newest_rkey = max([newest_rkey, *filter(is_tid, map(_rkey, node.keys))])
+        if node is not None and is_affected:
+            for above in path:
+                held = path_nodes.setdefault(above, {})
+            for place, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
+                if value in affected:
+                    keys_of.setdefault(value, []).append(_checked(key))
+                    held[place] = key
+        pending += [(subtree, depth + 1) for subtree in subtrees]
     nodes_as_records = set() if car.holds_just(hashes) else _find_records(car)
     return Reach(len(hashes), keys_of, path_nodes, nodes_as_records, newest_rkey)
 
@@ -144,22 +150,8 @@ def _rkey(key: bytes) -> str:
     return key.decode("ascii").partition("/")[2]
 
 
-def _check_keys(keys: Sequence[bytes], collection: bytes) -> bytes:
-    """Raises RepoError for a key that is none. The keys are in their order, and of the characters of a key.
-
-    Args:
-        collection: of the last node's last key, with its slash; most nodes hold keys of that one only.
-
-    Returns: the same of this node.
-    """
-    if not keys or (
-        keys[0].startswith(collection)
-        and keys[-1].startswith(collection)
-        and min(map(len, keys)) - len(collection) > 2
-        and max(map(len, keys)) - len(collection) < _LONG_KEY_BYTES
-    ):
-        return collection
-    for key in keys:
-        if not is_repo_path(key.decode("ascii")):
-            raise RepoError(f"not a collection and record key: {key.decode('ascii')[:120]!r}")
-    return keys[-1][: keys[-1].index(b"/") + 1]
+def _checked(key: bytes) -> str:
+    text = key.decode("ascii")
+    if not is_repo_path(text):
+        raise RepoError(f"not a collection and record key: {text[:120]!r}")
+    return text

@@ -7,17 +7,10 @@ and chance holds here too.
 
 from __future__ import annotations
 
-import re
 from array import array
 from typing import Final
 
-from eurosky_pipeline.atproto.dag_cbor import LINK_HEAD
-
-_LINK: Final = re.escape(LINK_HEAD) + rb"(\x01\x71.{34})"
-SUBTREES: Final = re.compile(rb"a[tl]" + _LINK, re.DOTALL)
-"""Finds the CIDs of all subtrees of a node, or of several whose blocks stand one behind the other."""
-VALUES: Final = re.compile(rb"av" + _LINK, re.DOTALL)
-"""Finds the CIDs of all records of a node, or of several."""
+from eurosky_pipeline.atproto.mst_node import SUBTREES, VALUES
 
 _BATCH: Final = 1000
 """Nodes whose links are found together: a call for each would take as long as the finding."""

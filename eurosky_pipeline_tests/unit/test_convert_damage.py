@@ -62,6 +62,18 @@ def kinds(data: bytes) -> list[str]:
         return sorted(problem.kind for problem in verify_car(path).problems)
 
 
+MISPLACED = {
+    "tree: two subtrees swapped",
+    "tree: a subtree on the wrong side",
+    "tree: all keys in one node",
+    "tree: a root without an entry",
+    "tree: an empty node in place of a subtree",
+    "tree: a subtree hung one height too high",
+    "tree: a subtree hung one height too low",
+}
+"""Each node is one, and hangs at a wrong place: `car verify` judges that, and a conversion leaves it as it is."""
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_file_is_refused_or_nothing_is_written(name):
     """What is damaged in most of them is a part that a change would need; see the next test for the others."""
@@ -74,7 +86,7 @@ def test_a_damaged_file_is_refused_or_nothing_is_written(name):
         assert 0 < len(said) < 1_500
     else:
         assert outcome.data is not None or not is_whole
-        assert outcome.data is None or whole(outcome.data)
+        assert outcome.data is None or whole(outcome.data) or name in MISPLACED
 
 
 @pytest.mark.parametrize("name", [name for name in DAMAGES if name.startswith(("file: ", "commit: "))])
