@@ -104,7 +104,8 @@ def convert_car(
         on_read: is told of bytes as `source` is read for the first time.
 
     Raises:
-        CarError, VarintError, MstError, RepoError: the source is not a whole repository, or what has to change is malformed.
+        CarError, VarintError, MstError, RepoError: the source is not a whole repository, or what has to change is not
+            well-formed.
         TransformFailedError: a transform failed; names it, and the record.
         FatalError: the disk is full.
         EuroskyError: what a transform raised, on purpose.

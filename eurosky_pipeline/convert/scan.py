@@ -159,11 +159,9 @@ class ScannedCar:
 
     def holds_just(self, hashes: array[int]) -> bool:
         """Whether the blocks that do not look like nodes are the commit and those with these hashes, each once."""
-        if _repeated(self._record_hashes):
-            return False
-        return self._is_same_sum(hashes) or self._is_same_sum(hashes, _repeated(hashes))
+        return self._is_same_sum(hashes, less=_repeated(hashes))
 
-    def _is_same_sum(self, hashes: array[int], less: Sequence[int] = ()) -> bool:
+    def _is_same_sum(self, hashes: array[int], *, less: Sequence[int] = ()) -> bool:
         return sum(hashes) - sum(less) == sum(self._record_hashes) - hash(self.root)
 
     def index_records(self) -> None:
