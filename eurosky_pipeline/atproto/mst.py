@@ -44,7 +44,6 @@ __all__ = [
     "LoadBlock",
     "MstError",
     "Node",
-    "NodeParts",
     "build",
     "build_sorted",
     "diff",
@@ -53,7 +52,6 @@ __all__ = [
     "parse_node",
     "patch_node",
     "walk",
-    "walk_nodes",
 ]
 
 LoadBlock = Callable[[bytes], bytes]
@@ -79,10 +77,6 @@ class _Subtree(NamedTuple):
     height: int | None
     lower: bytes
     upper: bytes | None
-
-
-_Place = tuple[bytes, int | None, bytes, bytes | None]
-"""A `_Subtree` as a plain tuple, of which a walk through a large tree makes fewer objects."""
 
 
 def walk(
@@ -127,18 +121,6 @@ def walk(
             yield from zip(node.keys, map(Cid, node.values), strict=True)
         else:
             levels.append(_parts(node, height, part))
-
-
-def walk_nodes(root: bytes, load: LoadBlock) -> Iterator[tuple[bytes, int, NodeParts]]:
-    """Every (CID, height, parts) of the tree's nodes, checked as by `walk`; a node comes before all that hangs at it,
-    and all that hangs at it before the next of its height. Raises as `walk`."""
-    pending: list[_Place] = [(root, None, b"", None)]
-    while pending:
-        place = pending.pop()
-        node, height = _open(place, load)
-        yield place[0], height, node
-        if height:
-            pending += reversed(_subtrees(node, height, place))
 
 
 def diff(old_root: bytes, load_old: LoadBlock, new_root: bytes, load_new: LoadBlock) -> Iterator[Change]:
@@ -266,15 +248,7 @@ def _parts(node: NodeParts, height: int, place: _Subtree) -> Iterator[_Subtree |
         yield _Subtree(child, height - 1, lower, place.upper)
 
 
-def _subtrees(node: NodeParts, height: int, place: _Place) -> list[_Place]:
-    """The subtrees around a node's entries, in key order."""
-    children = [node.left, *node.rights]
-    lowers, uppers = [place[2], *node.keys], [*node.keys, place[3]]
-    places = zip(children, lowers, uppers, strict=True)
-    return [(child, height - 1, lower, upper) for child, lower, upper in places if child]
-
-
-def _open(place: _Place, load: LoadBlock) -> tuple[NodeParts, int]:
+def _open(place: _Subtree, load: LoadBlock) -> tuple[NodeParts, int]:
     """The node that hangs there, and its height. Raises MstError unless it belongs exactly there."""
     cid, height, lower, upper = place
     data = load(cid)
