@@ -52,6 +52,7 @@ def test_they_are_those_of_the_strict_reading():
         "one more",
         "a long link",
         "a long value",
+        "a long count",
         "a byte behind",
         "cut",
         "short",
