@@ -52,6 +52,7 @@ def decode(data: bytes) -> Any:
             strict_hashable_types=True,
         )
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        _let_interruptions_through(error)
         cause = error.__cause__ if isinstance(error.__cause__, IntegrityError) else error
         raise CborError(f"not DAG-CBOR: {str(cause)[:200]}") from None
     if _canonical_length(value, are_keys_sorted=True) != len(data):
@@ -65,7 +66,15 @@ def encode(value: Any) -> bytes:
         _check_depth(value)  # first: a list that holds itself would keep the others busy for ever
         return cbor2.dumps(value, canonical=not _is_sorted(value), encoders=_ENCODERS)  # to sort takes half the time
     except (cbor2.CBOREncodeError, ValueError, TypeError, RecursionError) as error:
+        _let_interruptions_through(error)
         raise CborError(f"cannot be encoded as DAG-CBOR: {str(error)[:200]}") from None
+
+
+def _let_interruptions_through(error: BaseException) -> None:
+    """cbor2 takes whatever is raised while a link is made for a fault of the data, Ctrl-C too."""
+    for cause in (error.__cause__, error.__context__):
+        if cause is not None and not isinstance(cause, Exception):
+            raise cause
 
 
 def _is_sorted(value: Any) -> bool:

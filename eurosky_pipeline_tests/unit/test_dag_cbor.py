@@ -7,7 +7,8 @@ import uuid
 import cbor2
 import pytest
 
-from eurosky_pipeline.atproto.cid import cid_of
+from eurosky_pipeline.atproto import dag_cbor
+from eurosky_pipeline.atproto.cid import Cid, cid_of
 from eurosky_pipeline.atproto.dag_cbor import MAX_DEPTH, CborError, decode, encode
 
 LINK = cid_of(b"block")
@@ -223,3 +224,19 @@ def test_a_value_too_deep_to_be_read_again_is_not_written(wrap):
 def test_keys_are_written_shorter_first_then_by_bytes():
     keys = ["b", "a", "aa", "", "Z", "é", "ab"]
     assert list(decode(encode(dict.fromkeys(keys, 0)))) == ["", "Z", "a", "b", "aa", "ab", "é"]
+
+
+LINKED = cid_of(b"linked")
+
+
+@pytest.mark.parametrize("work", [decode, lambda _: encode({"a": LINKED})], ids=["decode", "encode"])
+def test_an_interruption_while_a_link_is_made_is_no_fault_of_the_data(monkeypatch, work):
+    data = encode({"a": LINKED})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(dag_cbor._TAGS, 42, interrupt)
+    monkeypatch.setitem(dag_cbor._ENCODERS, Cid, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work(data)
