@@ -60,10 +60,9 @@ _FORM: Final = re.compile(
     + (rb")*+" + _NODE_L + _PLAIN_LINK_OR_NULL),
     re.DOTALL,
 )
-SUBTREES: Final = re.compile(rb"a[tl]" + _LINK, re.DOTALL)
-"""Finds the CIDs of all subtrees in the block of a node, or in several that stand one behind the other."""
-VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
-"""The same for the CIDs of all records."""
+_LEFT_SUBTREE: Final = re.compile(_NODE_L + _LINK, re.DOTALL)
+_RIGHT_SUBTREES: Final = re.compile(_ENTRY_T + _LINK, re.DOTALL)
+_VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
 
 
 class MstError(IntegrityError):
@@ -149,15 +148,29 @@ def read_node(data: bytes) -> NodeParts:
         _explain(data)
 
 
+def find_subtrees(data: bytes) -> list[bytes]:
+    """The CIDs of all subtrees in the block of a node, or in several that stand one behind the other; in any order.
+
+    Nothing is checked.
+    """
+    # an expression that begins with the same bytes each time is found three times as fast as one that does not
+    return _LEFT_SUBTREE.findall(data) + _RIGHT_SUBTREES.findall(data)
+
+
+def find_values(data: bytes) -> list[bytes]:
+    """The same for the CIDs of all records, in their order."""
+    return _VALUES.findall(data)
+
+
 def read_links(data: bytes) -> tuple[list[bytes], list[bytes]]:
     """The CIDs of a node's records, and of its subtrees, both in no order: all that it has, in a quarter of the time.
 
     That the block has the form of a node is checked, and nothing about its keys. Raises MstError or CborError.
     """
-    values = VALUES.findall(data)
+    values = find_values(data)
     try:
         if _FORM.fullmatch(data) is not None and _read_count(data)[0] == len(values):
-            return values, SUBTREES.findall(data)
+            return values, find_subtrees(data)
     except _Unlike:
         pass
     read_node(data)  # says what is wrong

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eurosky_pipeline.atproto import mst
 from eurosky_pipeline.atproto.cid import Cid, cid_of
 from eurosky_pipeline.atproto.indexed_car import BlockMissingError, RepoError
-from eurosky_pipeline.atproto.mst_node import SUBTREES, VALUES, read_links, read_node
+from eurosky_pipeline.atproto.mst_node import find_subtrees, find_values, read_links, read_node
 from eurosky_pipeline.atproto.syntax import is_repo_path, is_tid
 from eurosky_pipeline.convert.scan import SHORT, ScannedCar
 from eurosky_pipeline.errors import IntegrityError
@@ -109,8 +109,8 @@ def count_records(car: ScannedCar) -> int:
     hashes, pending = array("q"), [bytes(car.commit.data)]
     while pending:
         data = car.node(pending.pop())
-        hashes.extend(map(hash, VALUES.findall(data)))
-        pending += SUBTREES.findall(data)
+        hashes.extend(map(hash, find_values(data)))
+        pending += find_subtrees(data)
     if not car.holds(hashes):
         _find_records(car)  # which names the one that is missing
     return len(hashes)
@@ -127,14 +127,14 @@ def _find_records(car: ScannedCar) -> set[bytes]:
     pending = [bytes(car.commit.data)]
     while pending:
         data = car.block_at(car.nodes[pending.pop()])
-        for cid in VALUES.findall(data):
+        for cid in find_values(data):
             if cid[SHORT] in car.records:
                 car.records[cid[SHORT]] = True
             elif cid in car.nodes:
                 looking_like_nodes.add(cid)
             else:
                 raise _missing(data, cid)
-        pending += SUBTREES.findall(data)
+        pending += find_subtrees(data)
     return looking_like_nodes
 
 

@@ -12,16 +12,15 @@ the file holds more than the tree leads to, all records are indexed, at the pric
 from __future__ import annotations
 
 import io
-import operator
 import os
 from array import array
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
-from itertools import compress, islice
+from itertools import compress, count, repeat
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, CarError, CarReader
+from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, CarError, CarReader, Piece
 from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR, Cid, cid_of
 from eurosky_pipeline.atproto.commit import Commit, parse_commit
 from eurosky_pipeline.atproto.indexed_car import (
@@ -29,12 +28,13 @@ from eurosky_pipeline.atproto.indexed_car import (
     BlockMissingError,
     OnRead,
     RepoError,
+    Watched,
     open_regular_file,
     the_root,
 )
 from eurosky_pipeline.atproto.mst_node import NODE_START
 from eurosky_pipeline.atproto.varint import encode_varint, read_varint
-from eurosky_pipeline.convert.needles import Needles
+from eurosky_pipeline.convert.needles import occurrences
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
 from eurosky_pipeline.convert.tree_sums import TreeSums
 from eurosky_pipeline.errors import IntegrityError
@@ -88,13 +88,15 @@ class ScannedCar:
         self._kept_nodes: dict[bytes, bytes] = {}
         self._left_bytes = _MAX_KEPT_BYTES
         self._indexed_from = 0
-        self._record_hashes = array("q")
+        self._hashes = array("q")  # of the CIDs of all blocks
+        self._records_sum = 0  # of those among them that do not look like nodes
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
         try:
             self._state = self._file_state()
             self.size_bytes = os.fstat(self._descriptor).st_size
             self.root, self.commit, commit_place = self._find_commit()
+            self._own_prefix = own_prefix(self.commit.did).encode()
             self.spare.append(commit_place)
             self._scan(scanners, on_read)
         except BaseException:
@@ -152,17 +154,12 @@ class ScannedCar:
 
     def holds(self, hashes: array[int]) -> bool:
         """Whether there is a block for each of these hashes of CIDs."""
-        if self._is_same_sum(hashes):
-            return True
-        missing = set(hashes).difference(self._record_hashes)
-        return missing.issubset(map(hash, self.nodes))
+        return self.holds_just(hashes) or not set(hashes).difference(self._hashes)
 
     def holds_just(self, hashes: array[int]) -> bool:
         """Whether the blocks that do not look like nodes are the commit and those with these hashes, each once."""
-        return self._is_same_sum(hashes, less=_repeated(hashes))
-
-    def _is_same_sum(self, hashes: array[int], *, less: Sequence[int] = ()) -> bool:
-        return sum(hashes) - sum(less) == sum(self._record_hashes) - hash(self.root)
+        wanted = self._records_sum - hash(self.root)
+        return sum(hashes) == wanted or sum(set(hashes)) == wanted
 
     def index_records(self) -> None:
         """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
@@ -176,7 +173,7 @@ class ScannedCar:
 
     def places_of(self, cids: Set[bytes]) -> list[int]:
         """Where these blocks stand, if some of them do, each as often as it stands there."""
-        if {hash(cid) for cid in cids}.isdisjoint(self._record_hashes) and self.nodes.keys().isdisjoint(cids):
+        if {hash(cid) for cid in cids}.isdisjoint(self._hashes):
             return []
         return [_place(data, offset) for cid, data, offset in CarReader(self._stream()) if cid in cids]
 
@@ -215,17 +212,14 @@ class ScannedCar:
     def _find_commit(self) -> tuple[Cid, Commit, int]:
         """With its place. Whose repository it is has to be known before all else, and it may stand anywhere."""
         root = the_root(CarReader(self._stream()))
-        passing = Needles(self._stream(), [bytes(root)])
-        passing.start()
-        while passing.read(_COMMIT_PIECE_BYTES):
-            while passing.hits:
-                place = self._place_of_block(root, passing.hits.popleft())
-                if place is not None:
-                    try:
-                        return root, parse_commit(self.block_at(place)), place
-                    except IntegrityError as error:
-                        offset, text = self.offset_of(place), f"the block {root} is {error.detail}"
-                        raise RepoError(text, code=error.code, offset=offset) from None
+        for offset in occurrences(self._stream(), bytes(root), piece_bytes=_COMMIT_PIECE_BYTES):
+            place = self._place_of_block(root, offset)
+            if place is not None:
+                try:
+                    return root, parse_commit(self.block_at(place)), place
+                except IntegrityError as error:
+                    text = f"the block {root} is {error.detail}"
+                    raise RepoError(text, code=error.code, offset=self.offset_of(place)) from None
         raise BlockMissingError(f"the commit is missing from the file: {root}", cid=root, offset=0)
 
     def _place_of_block(self, cid: Cid, offset: int) -> int | None:
@@ -241,84 +235,85 @@ class ScannedCar:
         return None
 
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
-        # Run for each of millions of blocks, so written for speed.
-        nodes, node_start, record_hashes, sums = self.nodes, NODE_START, self._record_hashes, TreeSums()
-        note_record, add_to_sums = record_hashes.append, sums.add
-
-        def bounded(count: int) -> None:
-            if len(record_hashes) + len(nodes) + len(self.spare) > MAX_BLOCKS:
-                raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
-            if on_read is not None:
-                on_read(count)
-
-        needles = [needle for needle, _ in scanners]
-        is_all_scanned = b"" in needles
-        own = Needles(self._stream(), [own_prefix(self.commit.did).encode()], bounded)
-        wanted = Needles(own, [] if is_all_scanned else needles)
-        wanted.start()
-        reader = CarReader(wanted)
+        sums, stream = TreeSums(), self._stream()
+        reader = CarReader(stream if on_read is None else Watched(stream, on_read))
         self.first_block_offset = reader.first_block_offset
-        wanted_hits, own_hits, is_first = wanted.hits, own.hits, True
-        for cid, data, offset in reader:
-            if data[:3] != node_start:
-                note_record(hash(cid))
-            elif is_first:
-                add_to_sums(cid, data)
-            else:
-                self._note_node(cid, data, offset)
-            if is_all_scanned or (wanted_hits and wanted_hits[0] < offset + len(data)):
-                wanted.take(offset + len(data))
-                if sum([scan(data) for _, scan in scanners]):
-                    self.candidates.setdefault(cid, _place(data, offset))
-                    if is_first:
-                        own.start()
-                        is_first, self._indexed_from = False, offset + 1
-            if own_hits and own_hits[0] < offset + len(data):
-                own.take(offset + len(data))
-                self._note_mentions(cid, data, offset)
-        if is_first:
+        for piece in reader.pieces():
+            if len(self._hashes) + len(piece.cids) > MAX_BLOCKS:
+                raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
+            hashes, is_node = list(map(hash, piece.cids)), _look_like_nodes(piece)
+            node_hashes = list(compress(hashes, is_node))
+            self._hashes.extend(hashes)
+            self._records_sum += sum(hashes) - sum(node_hashes)
+            is_first = not self.candidates
+            for number in _to_scan(piece, scanners):
+                cid, data, place = _block(piece, number)
+                if sum([scan(data) for _, scan in scanners]):  # each looks at it
+                    self.candidates.setdefault(cid, place)
+            if not self.candidates:
+                sums.add(node_hashes, compress(piece.datas, is_node))
+                continue
+            if is_first:
+                self._indexed_from = piece.offset
+            self._note_nodes(piece, is_node)
+            self._note_mentions(piece)
+        if not self.candidates:
             self.tree_sums = sums
         else:
-            self._catch_up(own.looked_from or 0)
+            self._catch_up()
 
     def index_nodes(self) -> None:
         """Fill `nodes`, where the scan has not done it. Reads the file again."""
         if self.tree_sums is not None:
-            self.tree_sums, self._indexed_from = None, self.size_bytes
-            self._catch_up(0)
+            self.tree_sums = None
+            for piece in CarReader(self._stream()).pieces():
+                self._note_nodes(piece, _look_like_nodes(piece))
 
-    def _catch_up(self, mentions_end: int) -> None:
-        """Make good for what passed by before there was anything to convert: nodes and, up to an offset, mentions."""
-        prefix, end = own_prefix(self.commit.did).encode(), max(self._indexed_from, mentions_end)
-        for cid, data, offset in CarReader(self._stream()):
-            if offset >= end:
+    def _catch_up(self) -> None:
+        """Make good for what passed by before there was anything to convert."""
+        for piece in CarReader(self._stream()).pieces():
+            if piece.offset >= self._indexed_from:
                 return
-            if offset < self._indexed_from and data[:3] == NODE_START:
-                self._note_node(cid, data, offset)
-            if offset < mentions_end and prefix in data:
-                self._note_mentions(cid, data, offset)
+            self._note_nodes(piece, _look_like_nodes(piece))
+            self._note_mentions(piece)
 
-    def _note_node(self, cid: bytes, data: bytes, offset: int) -> None:
-        if cid in self.nodes:
-            self.spare.append(_place(data, offset))
-            return
-        self.nodes[cid] = _place(data, offset)
-        self._left_bytes -= len(data) + _KEPT_OVERHEAD_BYTES
-        if self._left_bytes >= 0:
-            self._kept_nodes[cid] = data
+    def _note_nodes(self, piece: Piece, is_node: Iterable[bool]) -> None:
+        for number in compress(count(), is_node):
+            cid, data, place = _block(piece, number)
+            if cid in self.nodes:
+                self.spare.append(place)
+                continue
+            self.nodes[cid] = place
+            self._left_bytes -= len(data) + _KEPT_OVERHEAD_BYTES
+            if self._left_bytes >= 0:
+                self._kept_nodes[cid] = data
 
-    def _note_mentions(self, cid: bytes, data: bytes, offset: int) -> None:
-        if cid[1] != CODEC_DAG_CBOR:  # no key can name it
-            return
-        for text in cid_texts(data):
-            self._mentioned.append(hash(text))
-            self._mentioning.append(_place(data, offset))
+    def _note_mentions(self, piece: Piece) -> None:
+        for number in piece.holding(self._own_prefix):
+            cid, data, place = _block(piece, number)
+            if cid[1] == CODEC_DAG_CBOR:  # else no key can name it
+                for text in cid_texts(data):
+                    self._mentioned.append(hash(text))
+                    self._mentioning.append(place)
 
 
-def _repeated(hashes: array[int]) -> list[int]:
-    """All that are equal to one before them."""
-    ordered = sorted(hashes)
-    return list(compress(ordered, map(operator.eq, ordered, islice(ordered, 1, None))))
+def _to_scan(piece: Piece, scanners: Sequence[Scanner]) -> Iterable[int]:
+    """The numbers of the blocks that hold a needle, rising."""
+    needles = {needle for needle, _ in scanners}
+    if b"" in needles:
+        return range(len(piece.cids))
+    return sorted({number for needle in needles for number in piece.holding(needle)})
+
+
+def _look_like_nodes(piece: Piece) -> list[bool]:
+    """Of each block, whether it does."""
+    return list(map(bytes.startswith, piece.datas, repeat(NODE_START)))
+
+
+def _block(piece: Piece, number: int) -> tuple[bytes, bytes, int]:
+    """A block's CID, its data and its place."""
+    data = piece.datas[number]
+    return piece.cids[number], data, _place(data, piece.offset + piece.positions[number])
 
 
 def _place(data: bytes, offset: int) -> int:

@@ -8,12 +8,9 @@ and chance holds here too.
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from collections.abc import Iterable
 
-from eurosky_pipeline.atproto.mst_node import SUBTREES, VALUES
-
-_BATCH: Final = 1000
-"""Nodes whose links are found together: a call for each would take as long as the finding."""
+from eurosky_pipeline.atproto.mst_node import find_subtrees, find_values
 
 
 class TreeSums:
@@ -26,21 +23,14 @@ class TreeSums:
     def __init__(self) -> None:
         self.record_hashes: array[int] = array("q")
         self._nodes_sum = self._links_sum = 0
-        self._batch: list[bytes] = []
 
-    def add(self, cid: bytes, data: bytes) -> None:
-        self._nodes_sum += hash(cid)
-        self._batch.append(data)
-        if len(self._batch) >= _BATCH:
-            self._find_links()
+    def add(self, hashes: Iterable[int], datas: Iterable[bytes]) -> None:
+        """Some nodes: the hashes of their CIDs, and their blocks."""
+        together = b"".join(datas)
+        self._nodes_sum += sum(hashes)
+        self._links_sum += sum(map(hash, find_subtrees(together)))
+        self.record_hashes.extend(map(hash, find_values(together)))
 
     def is_whole(self, root: bytes) -> bool:
         """Whether the nodes are those of one tree, whose root is this one."""
-        self._find_links()
         return self._nodes_sum == self._links_sum + hash(root)
-
-    def _find_links(self) -> None:
-        together = b"".join(self._batch)
-        self._batch.clear()
-        self._links_sum += sum(map(hash, SUBTREES.findall(together)))
-        self.record_hashes.extend(map(hash, VALUES.findall(together)))
