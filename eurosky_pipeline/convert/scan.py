@@ -154,12 +154,13 @@ class ScannedCar:
 
     def holds(self, hashes: array[int]) -> bool:
         """Whether there is a block for each of these hashes of CIDs."""
+        if sum(hashes) == self._records_sum - hash(self.root):
+            return True
         return self.holds_just(hashes) or not set(hashes).difference(self._hashes)
 
     def holds_just(self, hashes: array[int]) -> bool:
         """Whether the blocks that do not look like nodes are the commit and those with these hashes, each once."""
-        wanted = self._records_sum - hash(self.root)
-        return sum(hashes) == wanted or sum(set(hashes)) == wanted
+        return sum(set(hashes)) == self._records_sum - hash(self.root)
 
     def index_records(self) -> None:
         """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
