@@ -196,7 +196,7 @@ def _account_at(destination: XrpcClient, did: str, root: Cid) -> AccountStatus:
 def _judge(row: ManifestRow, outcome: BlobOutcome | None, *, is_there: bool | None, is_asked: bool) -> BlobVerdict:
     """A blob is matched if the destination gives it out. Where it does not tell (`is_there` is None), the ledger has
     to have seen it arrive, and the destination must at least not have listed it as missing."""
-    arrived = outcome is not None and outcome.is_transferred
+    arrived = outcome is not None and outcome.is_there
     verdict, reason = Verdict.MATCHED, ""
     if not is_there and not (is_there is None and arrived and is_asked):
         verdict, reason = _what_went_wrong(row, outcome, is_there=is_there)
@@ -217,7 +217,7 @@ def _what_went_wrong(row: ManifestRow, outcome: BlobOutcome | None, *, is_there:
         return Verdict.MISSING_AT_SOURCE, outcome.error_text
     if outcome.outcome is Outcome.CORRUPT_AT_SOURCE:
         return Verdict.DIFFERING, outcome.error_text
-    if not outcome.is_transferred:
+    if not outcome.is_there:
         return unsure, outcome.error_text
     if is_there is None:
         return unsure, "it was sent, and the destination does not tell whether it has it"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from eurosky_pipeline.atproto.cid import Cid, parse_cid
 from eurosky_pipeline.registry.tables import blobs
 
+_BATCH_ROWS: Final = 500
+
 
 class Outcome(StrEnum):
     """What became of a blob; each has exactly one."""
 
     TRANSFERRED = "transferred"
+    ALREADY_THERE = "already_there"
     MISSING_AT_SOURCE = "missing_at_source"
     TOO_LARGE = "too_large"
     TAKEN_DOWN = "taken_down"
@@ -25,57 +28,75 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+ARRIVED = frozenset({Outcome.TRANSFERRED, Outcome.ALREADY_THERE})
+"""The destination has the blob."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlobOutcome:
-    """How the transfer of one blob ended. `duration_s` is wall time, download and upload together."""
+    """How the transfer of one blob ended: a row of the ledger.
+
+    Attributes:
+        size_bytes, mime_type: as they were verified and sent; of a blob that was there before, what records claim.
+        attempts: tries to download or to upload it, the first ones included; 0 if nothing was tried.
+        bytes_moved: that came from the source or went to the destination, in all attempts.
+        download_s, upload_s: wall time of all attempts, the waiting between them included.
+        error_class: where in the error tree the last error belongs: `transient`, `permanent`, `integrity`; empty for
+            a blob that arrived, as `error_code` and `error_text` are.
+        started_at, ended_at: UTC; None where nothing was tried.
+    """
 
     blob_cid: Cid
     outcome: Outcome
     size_bytes: int = 0
     mime_type: str = ""
-    duration_s: float = 0.0
+    attempts: int = 0
+    bytes_moved: int = 0
+    download_s: float = 0.0
+    upload_s: float = 0.0
+    error_class: str = ""
     error_code: str = ""
     error_text: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
     @property
-    def is_transferred(self) -> bool:
-        return self.outcome is Outcome.TRANSFERRED
+    def is_there(self) -> bool:
+        """Whether the destination has it."""
+        return self.outcome in ARRIVED
 
 
 def write_outcomes(connection: Connection, token: str, outcomes: Iterable[BlobOutcome], now: datetime) -> None:
     """Put these rows in place of earlier ones for the same blobs, inside the caller's transaction."""
-    for outcome in outcomes:
-        cid = str(outcome.blob_cid)
-        connection.execute(delete(blobs).where(blobs.c.token == token, blobs.c.blob_cid == cid))
-        connection.execute(
-            insert(blobs).values(
-                token=token,
-                blob_cid=cid,
-                outcome=outcome.outcome,
-                size_bytes=outcome.size_bytes,
-                mime_type=outcome.mime_type,
-                duration_s=outcome.duration_s,
-                error_code=outcome.error_code or None,
-                error_text=outcome.error_text or None,
-                updated_at=now,
-            )
-        )
+    rows = [_row(token, outcome, now) for outcome in {outcome.blob_cid: outcome for outcome in outcomes}.values()]
+    for start in range(0, len(rows), _BATCH_ROWS):
+        batch = rows[start : start + _BATCH_ROWS]
+        cids = [row["blob_cid"] for row in batch]
+        connection.execute(delete(blobs).where(blobs.c.token == token, blobs.c.blob_cid.in_(cids)))
+        connection.execute(insert(blobs), batch)
 
 
-def read_outcomes(engine: Engine, token: str) -> list[BlobOutcome]:
-    """Every row of one migration, by CID."""
-    with engine.connect() as connection:
-        rows = connection.execute(select(blobs).where(blobs.c.token == token).order_by(blobs.c.blob_cid))
-        return [_outcome(dict(row)) for row in rows.mappings()]
+def read_outcomes(engine: Engine, token: str) -> Iterator[BlobOutcome]:
+    """Every row of one migration, by CID: page by page, so that neither memory nor a connection is held."""
+    query, last = select(blobs).where(blobs.c.token == token).order_by(blobs.c.blob_cid).limit(_BATCH_ROWS), ""
+    while True:
+        with engine.connect() as connection:
+            rows = connection.execute(query.where(blobs.c.blob_cid > last)).mappings().all()
+        if not rows:
+            return
+        yield from (_outcome(dict(row)) for row in rows)
+        last = rows[-1]["blob_cid"]
+
+
+def _row(token: str, outcome: BlobOutcome, now: datetime) -> dict[str, Any]:
+    return {
+        "token": token,
+        **{field.name: getattr(outcome, field.name) for field in fields(outcome)},
+        "blob_cid": str(outcome.blob_cid),
+        "updated_at": now,
+    }
 
 
 def _outcome(row: dict[str, Any]) -> BlobOutcome:
-    return BlobOutcome(
-        blob_cid=parse_cid(row["blob_cid"]),
-        outcome=Outcome(row["outcome"]),
-        size_bytes=row["size_bytes"],
-        mime_type=row["mime_type"],
-        duration_s=row["duration_s"],
-        error_code=row["error_code"] or "",
-        error_text=row["error_text"] or "",
-    )
+    values = {field.name: row[field.name] for field in fields(BlobOutcome)}
+    return BlobOutcome(**values | {"blob_cid": parse_cid(row["blob_cid"]), "outcome": Outcome(row["outcome"])})

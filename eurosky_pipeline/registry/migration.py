@@ -55,7 +55,8 @@ class NewMigration:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One row, as it was when it was read. `stopped_in` is where a stopped migration goes on."""
+    """One row, as it was when it was read. `stopped_in` is where a stopped migration goes on, `resume_at` when a
+    waiting one may."""
 
     token: str
     did: str
@@ -64,6 +65,7 @@ class Migration:
     destination_pds: str
     state: State
     stopped_in: State | None
+    resume_at: datetime | None
     error_code: str | None
     error_text: str | None
     attempts: int

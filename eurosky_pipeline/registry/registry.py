@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -215,7 +215,11 @@ class Registry:
             merge_progress(connection, token, progress, _now())
 
     def outcomes(self, token: str) -> list[BlobOutcome]:
-        """The ledger of one migration."""
+        """The ledger of one migration, by CID."""
+        return list(self.each_outcome(token))
+
+    def each_outcome(self, token: str) -> Iterator[BlobOutcome]:
+        """The same, read page by page: for who does not need all at once."""
         return read_outcomes(self._engine, token)
 
     def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> bool:

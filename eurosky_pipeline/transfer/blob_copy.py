@@ -81,7 +81,7 @@ class BlobCopier:
             return BlobOutcome(
                 blob_cid,
                 outcome,
-                duration_s=time.monotonic() - started_s,
+                download_s=time.monotonic() - started_s,
                 error_code=error.code,
                 error_text=error.message,
             )
@@ -92,7 +92,7 @@ class BlobCopier:
             Outcome.TRANSFERRED,
             size_bytes=blob.size_bytes,
             mime_type=blob.mime_type,
-            duration_s=time.monotonic() - started_s,
+            download_s=time.monotonic() - started_s,
         )
 
     def _download(self, blob_cid: Cid, path: Path) -> _Downloaded:

@@ -30,7 +30,7 @@ class TransferTotals:
 
     def count(self, outcome: BlobOutcome) -> None:
         self.by_outcome[outcome.outcome] = self.by_outcome.get(outcome.outcome, 0) + 1
-        if outcome.is_transferred:
+        if outcome.is_there:
             self.blobs_completed += 1
             self.bytes_transferred += outcome.size_bytes
         else:

@@ -19,6 +19,6 @@ def arrived_before(
     Its list of missing blobs is no witness: it leaves out what was uploaded before a record referenced it, and such a
     blob is not there. Raises FatalError for a refused session.
     """
-    transferred = {outcome.blob_cid: outcome for outcome in ledger if outcome.is_transferred}
+    transferred = {outcome.blob_cid: outcome for outcome in ledger if outcome.is_there}
     seen = look_for_blobs(destination, did, transferred, workers=workers, stop=stop)
     return [outcome for cid, outcome in transferred.items() if seen[cid]]

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,20 @@ from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.settings import Settings
 
 CIDS = sorted((cid_of(bytes([number]), CODEC_RAW) for number in range(4)), key=str)
+NOW = datetime(2026, 1, 27, 10, 0, 0, tzinfo=UTC)
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
-SENT = BlobOutcome(CIDS[0], Outcome.TRANSFERRED, 5_000_000_000, "video/mp4", 12.5)
+SENT = BlobOutcome(
+    CIDS[0],
+    Outcome.TRANSFERRED,
+    5_000_000_000,
+    "video/mp4",
+    2,
+    15_000_000_000,
+    12.5,
+    3.25,
+    started_at=NOW,
+    ended_at=NOW,
+)
 LOST = BlobOutcome(CIDS[1], Outcome.MISSING_AT_SOURCE, error_code="missing_at_source", error_text="pds: Blob not found")
 
 
@@ -40,7 +53,7 @@ def token(registry: Registry) -> str:
 def test_outcomes_come_back_as_they_were_written_ordered_by_cid(registry: Registry, token: str) -> None:
     registry.record(token, {}, [LOST, SENT])
     assert registry.outcomes(token) == [SENT, LOST]
-    assert [outcome.is_transferred for outcome in registry.outcomes(token)] == [True, False]
+    assert [outcome.is_there for outcome in registry.outcomes(token)] == [True, False]
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -51,7 +64,7 @@ def test_every_outcome_can_be_kept(registry: Registry, token: str, outcome: Outc
 
 def test_a_later_outcome_of_a_blob_takes_the_place_of_the_earlier(registry: Registry, token: str) -> None:
     registry.record(token, {}, [SENT, LOST])
-    found = BlobOutcome(LOST.blob_cid, Outcome.TRANSFERRED, 7, "image/png", 0.5)
+    found = BlobOutcome(LOST.blob_cid, Outcome.TRANSFERRED, 7, "image/png", 1, 14, 0.5, 0.5)
     registry.record(token, {}, [found])
     assert registry.outcomes(token) == [SENT, found]
 
