@@ -1,5 +1,6 @@
 """Every blob that has to move."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetExecutionContext, MaterializeResult, asset
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@asset(partitions_def=MIGRATIONS, group_name="migration", kinds={"pandas", "csv"}, deps=[converted_car])
+@asset(
+    partitions_def=MIGRATIONS,
+    group_name="migration",
+    kinds={"pandas", "csv"},
+    deps=[converted_car],
+    output_required=False,
+)
 def blob_manifest(
     context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource, pds: PdsResource
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """A table of every blob that a record references or the source lists (`com.atproto.sync.listBlobs`, to the end)."""
     with migration_step(context, registry, workspace) as step:
         listed = list_blobs(pds.source(step), step.migration.did)
@@ -29,7 +36,7 @@ def blob_manifest(
         write_manifest(manifest, step.files.scratch(MANIFEST_CSV))
         path = step.files.keep(MANIFEST_CSV)
         step.registry.record(step.token, {"blob_count": len(manifest), "blobs_total": len(manifest)})
-        return MaterializeResult(metadata={**_metadata(step, manifest), "path": str(path)})
+        yield MaterializeResult(metadata={**_metadata(step, manifest), "path": str(path)})
 
 
 def _metadata(step: Step, manifest: "pd.DataFrame") -> dict[str, Any]:

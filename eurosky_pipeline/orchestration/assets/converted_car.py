@@ -1,5 +1,7 @@
 """The repository as it will be imported."""
 
+from collections.abc import Iterator
+
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
 
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV
@@ -15,14 +17,20 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@asset(partitions_def=MIGRATIONS, group_name="migration", kinds={"atproto", "car"}, deps=[exported_car])
+@asset(
+    partitions_def=MIGRATIONS,
+    group_name="migration",
+    kinds={"atproto", "car"},
+    deps=[exported_car],
+    output_required=False,
+)
 def converted_car(
     context: AssetExecutionContext,
     registry: RegistryResource,
     workspace: WorkspaceResource,
     pds: PdsResource,
     progress: ResourceParam[ProgressSink],
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """The exported repository, its legacy blob references (`{cid, mimeType}`, from before 2023) in the current form.
 
     Where there are none, or nobody asks for their conversion (`CONVERT_LEGACY_BLOBS`, or the migration's own switch),
@@ -48,4 +56,4 @@ def converted_car(
         path = step.files.keep(CONVERTED_CAR)
         step.registry.record(step.token, outcome_of(converted, path))
         teller.end(converted, path)
-        return MaterializeResult(metadata=conversion_metadata(step, converted, path))
+        yield MaterializeResult(metadata=conversion_metadata(step, converted, path))

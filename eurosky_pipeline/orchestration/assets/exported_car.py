@@ -1,6 +1,6 @@
 """The source's repository, on disk and verified."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
@@ -21,14 +21,20 @@ from eurosky_pipeline.transfer.export_repo import ExportedRepo, export_repo
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@asset(partitions_def=MIGRATIONS, group_name="migration", kinds={"atproto", "car"}, check_specs=[REPO_IS_WHOLE])
+@asset(
+    partitions_def=MIGRATIONS,
+    group_name="migration",
+    kinds={"atproto", "car"},
+    check_specs=[REPO_IS_WHOLE],
+    output_required=False,
+)
 def exported_car(
     context: AssetExecutionContext,
     registry: RegistryResource,
     workspace: WorkspaceResource,
     pds: PdsResource,
     progress: ResourceParam[ProgressSink],
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """The account's whole repository, streamed from the source by `com.atproto.sync.getRepo`.
 
     Every block is hashed against its CID, the tree is walked, every record decoded, and the commit must be of the
@@ -56,7 +62,7 @@ def exported_car(
         if doubt:
             context.log.warning(f"[{step.token}] {doubt}")
         progress.end("exported_car", f"{exported.summary.records:,} records, {human_bytes(exported.size_bytes)}")
-        return MaterializeResult(
+        yield MaterializeResult(
             metadata={
                 **_metadata(step, exported, [*account.warnings, *filter(None, [doubt])]),
                 "is_handle_verified": account.is_handle_verified,

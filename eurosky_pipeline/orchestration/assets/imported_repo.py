@@ -1,5 +1,6 @@
 """The repository at the destination, proved."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
@@ -25,6 +26,7 @@ from eurosky_pipeline.transfer.progress import ProgressSink
     kinds={"atproto", "pds"},
     deps=[converted_car],
     check_specs=[IMPORT_IS_PROVED],
+    output_required=False,
 )
 def imported_repo(
     context: AssetExecutionContext,
@@ -32,7 +34,7 @@ def imported_repo(
     workspace: WorkspaceResource,
     pds: PdsResource,
     progress: ResourceParam[ProgressSink],
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """The repository at the destination: sent by `com.atproto.repo.importRepo`, read back by `getRepo`, compared.
 
     Skipped where the destination already stands at the CAR's root; refused where the account is active there, since
@@ -54,7 +56,7 @@ def imported_repo(
             _blobs_are_due(step)
         there = " (it was already there)" if imported.is_skipped else ""
         progress.end("imported_repo", f"{imported.records_proved:,} records proved{there}")
-        return MaterializeResult(metadata=_metadata(step, imported), check_results=[import_is_proved(imported)])
+        yield MaterializeResult(metadata=_metadata(step, imported), check_results=[import_is_proved(imported)])
 
 
 def _blobs_are_due(step: Step) -> None:

@@ -1,5 +1,6 @@
 """The verdict: every blob, named."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
@@ -28,6 +29,7 @@ from eurosky_pipeline.transfer.progress import ProgressSink
     kinds={"pandas", "csv"},
     deps=[transferred_blobs],
     check_specs=[EVERY_BLOB_ARRIVED],
+    output_required=False,
 )
 def reconciliation_report(
     context: AssetExecutionContext,
@@ -36,7 +38,7 @@ def reconciliation_report(
     pds: PdsResource,
     blob_transfer: BlobTransferResource,
     progress: ResourceParam[ProgressSink],
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """What the destination still misses (`com.atproto.repo.listMissingBlobs`), tried once more; then every blob named.
 
     Best effort: blobs that nobody has any more do not keep the account from moving, and are listed with the reason.
@@ -64,7 +66,7 @@ def reconciliation_report(
         _finish(step, result, moved)
         matched = result.count(Verdict.MATCHED)
         progress.end("reconciliation_report", f"{matched:,} of {len(result.verdicts):,} blobs matched")
-        return MaterializeResult(
+        yield MaterializeResult(
             metadata={**_metadata(step, result, moved.text), "path": str(path)},
             check_results=[every_blob_arrived(result)],
         )

@@ -1,7 +1,7 @@
 """The blobs, from server to server."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, ResourceParam, asset
@@ -24,7 +24,13 @@ OBSERVATION_INTERVAL_S = 30.0
 OBSERVATION_SHARE = 0.05
 
 
-@asset(partitions_def=MIGRATIONS, group_name="migration", kinds={"atproto", "pds"}, deps=[imported_repo, blob_manifest])
+@asset(
+    partitions_def=MIGRATIONS,
+    group_name="migration",
+    kinds={"atproto", "pds"},
+    deps=[imported_repo, blob_manifest],
+    output_required=False,
+)
 def transferred_blobs(
     context: AssetExecutionContext,
     registry: RegistryResource,
@@ -32,7 +38,7 @@ def transferred_blobs(
     pds: PdsResource,
     blob_transfer: BlobTransferResource,
     progress: ResourceParam[ProgressSink],
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """Every blob of the manifest, by `com.atproto.sync.getBlob` and `com.atproto.repo.uploadBlob`, five at a time.
 
     Each is hashed on its way to disk, compared with its CID, sent with its own mime type, and the answer compared
@@ -50,7 +56,7 @@ def transferred_blobs(
             step, cids, source, destination, _teller(context, progress), settled_before=settled_before
         )
         progress.end("transferred_blobs", _summary(totals, len(settled_before)))
-        return MaterializeResult(metadata=_metadata(step, totals, len(settled_before)))
+        yield MaterializeResult(metadata=_metadata(step, totals, len(settled_before)))
 
 
 def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[[TransferTotals], None]:
