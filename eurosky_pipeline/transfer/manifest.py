@@ -82,6 +82,25 @@ def read_manifest(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""])
 
 
+def read_rows(path: Path) -> Iterator[ManifestRow]:
+    """The file's rows as values, in its order (by CID), one at a time; what is missing is None.
+
+    Raises: CidError, ValueError if the file is not one that `write_manifest` made.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield ManifestRow(
+                blob_cid=parse_cid(row["blob_cid"]),
+                mime_type=row["mime_type"] or None,
+                size_bytes=int(row["size_bytes"]) if row["size_bytes"] else None,
+                is_referenced=row["is_referenced"] == "True",
+                is_legacy=row["is_legacy"] == "True",
+                is_listed=row["is_listed"] == "True",
+                references=int(row["references"]),
+                first_record=row["first_record"] or None,
+            )
+
+
 def manifest_rows(manifest: pd.DataFrame) -> Iterator[ManifestRow]:
     """The table's rows as values, in its order, what is missing as None."""
     import pandas as pd

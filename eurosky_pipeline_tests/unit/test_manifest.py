@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
-from eurosky_pipeline.transfer.manifest import COLUMNS, build_manifest, manifest_rows, read_manifest, write_manifest
+from eurosky_pipeline.transfer.manifest import (
+    COLUMNS,
+    build_manifest,
+    manifest_rows,
+    read_manifest,
+    read_rows,
+    write_manifest,
+)
 from eurosky_pipeline_tests.builders import make_blob_ref, make_legacy_blob_ref, make_post, make_repo_car
 
 SHARED, OLD, LISTED = b"shared picture", b"old picture", b"nobody names it"
@@ -58,7 +65,7 @@ def test_a_table_comes_back_from_its_file_as_it_was(manifest: pd.DataFrame, tmp_
     path = tmp_path / "blob_manifest.csv"
     write_manifest(manifest, path)
     pd.testing.assert_frame_equal(read_manifest(path), manifest)
-    assert list(manifest_rows(read_manifest(path))) == list(manifest_rows(manifest))
+    assert list(manifest_rows(read_manifest(path))) == list(manifest_rows(manifest)) == list(read_rows(path))
     assert not path.with_name("blob_manifest.csv.partial").exists()
 
 
