@@ -81,13 +81,19 @@ class ForegroundProgress:
             self._progress.stop()
             self._terminal.close()
 
-    def begin(self, stage: str, total: int | None, unit: str) -> None:
+    def begin(self, stage: str, total: int | None, unit: str, total_bytes: int | None = None) -> None:
         with _never_matters():
             self._begin(stage, total, unit)
 
-    def advance(self, stage: str, amount: int) -> None:
+    def advance(self, stage: str, amount: int, *, failed: int = 0) -> None:
         with _never_matters():
             self._progress.advance(self._tasks[stage][0], amount)
+
+    def moved(self, stage: str, byte_count: int) -> None:
+        """Not shown yet."""
+
+    def note(self, stage: str, text: str) -> None:
+        """Not shown yet."""
 
     def end(self, stage: str, summary: str) -> None:
         with _never_matters():
