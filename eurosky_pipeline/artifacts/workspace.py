@@ -23,6 +23,9 @@ CONVERTED_CAR = "account.converted.car"
 MANIFEST_CSV = "blob_manifest.csv"
 REPORT_CSV = "reconciliation_report.csv"
 PARTIAL_SUFFIX = ".partial"
+RESERVE_BYTES = 32 * 1024 * 1024
+"""Left free on the disk: the registry has to be able to write down what became of the rest."""
+_DISK_HINT = "make room or mend the disk, then run the migration again; nothing that arrived is lost"
 
 
 class Workspace:
@@ -110,6 +113,18 @@ def link_or_copy(origin: Path, target: Path) -> None:
     partial.unlink(missing_ok=True)  # replacing a name by another name of the same file leaves both
 
 
+def require_room(folder: Path, size_bytes: int) -> None:
+    """Raises FatalError where a file of this size would leave the folder's disk with next to nothing."""
+    with disk_errors_named(folder):
+        free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < size_bytes + RESERVE_BYTES:
+        raise FatalError(
+            f"{folder} has {free_bytes} bytes left, which is too little for a file of {size_bytes}",
+            code="disk_full",
+            hint=_DISK_HINT,
+        )
+
+
 @contextmanager
 def disk_errors_named(path: Path) -> Iterator[None]:
     """Tell a full or broken disk as one clear, fatal error, and not as a fault of the host that was being read."""
@@ -119,5 +134,5 @@ def disk_errors_named(path: Path) -> Iterator[None]:
         raise FatalError(
             f"cannot write {path}: {error.strerror or error}",
             code="disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk",
-            hint="make room or mend the disk, then run the migration again; nothing that arrived is lost",
+            hint=_DISK_HINT,
         ) from None

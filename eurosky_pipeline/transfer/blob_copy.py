@@ -1,4 +1,7 @@
-"""One blob from the source to the destination: down to a file while it is hashed, compared, up, compared, deleted."""
+"""One blob from the source to the destination: down to a file while it is hashed, compared, up, compared, deleted.
+
+Each of the two ways is tried again by itself: what has come down once, and was found right, does not come down again.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from eurosky_pipeline.artifacts.workspace import disk_errors_named
+from eurosky_pipeline.artifacts.workspace import disk_errors_named, require_room
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import (
     EuroskyError,
@@ -22,25 +27,36 @@ from eurosky_pipeline.errors import (
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.endpoints import get_blob, upload_blob
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, BlobTakenDown, BlobTooLarge
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, BlobTakenDown, BlobTooLarge, RateLimited
+from eurosky_pipeline.xrpc.pacing import Pause
+from eurosky_pipeline.xrpc.retry import RetryPolicy, with_retries
 
 DEFAULT_MIME_TYPE = "application/octet-stream"
+
+Result = TypeVar("Result")
+
+
+class WrongBytesError(TransientError):
+    """What came does not hash to the blob's CID. It may have been damaged on its way, so it is fetched again."""
+
+    default_code = "corrupt_at_source"
+
 
 _OUTCOMES: list[tuple[type[EuroskyError], Outcome]] = [
     (BlobNotFound, Outcome.MISSING_AT_SOURCE),
     (BlobTooLarge, Outcome.TOO_LARGE),
     (BlobTakenDown, Outcome.TAKEN_DOWN),
+    (WrongBytesError, Outcome.CORRUPT_AT_SOURCE),
     (IntegrityError, Outcome.CORRUPT_AT_SOURCE),
     (PermanentError, Outcome.FAILED),
     (TransientError, Outcome.FAILED),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Downloaded:
-    path: Path
-    size_bytes: int
-    mime_type: str
+_CLASSES: list[tuple[type[EuroskyError], str]] = [
+    (WrongBytesError, "integrity"),
+    (IntegrityError, "integrity"),
+    (PermanentError, "permanent"),
+    (TransientError, "transient"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,9 @@ class BlobCopier:
         folder: where a blob is while it is under way, under its CID.
         max_bytes: a larger blob is not downloaded to its end.
         stop: set to end all copies within one chunk.
-        on_bytes: told of bytes as they arrive at the destination; called from the copying threads.
+        policy: how often each of the two ways is tried.
+        on_bytes: told of bytes as they leave for the destination; called from the copying threads.
+        pause: stands in for time, in tests.
     """
 
     source: XrpcClient
@@ -61,74 +79,140 @@ class BlobCopier:
     folder: Path
     max_bytes: int
     stop: threading.Event
-    on_bytes: Callable[[int], None] | None = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    on_bytes: Callable[[int], None] = lambda _: None
+    pause: Pause = threading.Event.wait
 
     def __call__(self, blob_cid: Cid) -> BlobOutcome:
         """What became of the blob. Memory does not depend on its size, and its file is gone afterwards.
 
         Raises:
+            RateLimited: a host wants more patience than the policy has; nothing is wrong with the blob.
             FatalError: nothing will work for the other blobs either: session refused, disk full, asked to stop.
         """
-        started_s = time.monotonic()
-        path = self.folder / str(blob_cid)
+        return _Copy(self, blob_cid).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Downloaded:
+    size_bytes: int
+    mime_type: str
+
+
+class _Copy:
+    """One blob under way, and what it has taken so far."""
+
+    def __init__(self, copier: BlobCopier, blob_cid: Cid) -> None:
+        self._copier = copier
+        self._blob_cid = blob_cid
+        self._path = copier.folder / str(blob_cid)
+        self._started_at = datetime.now(UTC)
+        self._attempts = self._bytes_moved = 0
+        self._download_s = self._upload_s = 0.0
+
+    def run(self) -> BlobOutcome:
         try:
-            blob = self._download(blob_cid, path)
-            self._upload(blob_cid, blob)
-        except FatalError:
+            started_s = time.monotonic()
+            try:
+                blob = self._tried(self._download)
+            finally:
+                self._download_s = time.monotonic() - started_s
+            started_s = time.monotonic()
+            try:
+                self._tried(lambda: self._upload(blob))
+            finally:
+                self._upload_s = time.monotonic() - started_s
+        except (FatalError, RateLimited):
             raise
         except EuroskyError as error:
-            outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
-            return BlobOutcome(
-                blob_cid,
-                outcome,
-                download_s=time.monotonic() - started_s,
+            return self._outcome(
+                next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)),
+                error_class=next(name for kind, name in _CLASSES if isinstance(error, kind)),
                 error_code=error.code,
                 error_text=error.message,
             )
         finally:
-            path.unlink(missing_ok=True)
-        return BlobOutcome(
-            blob_cid,
-            Outcome.TRANSFERRED,
-            size_bytes=blob.size_bytes,
-            mime_type=blob.mime_type,
-            download_s=time.monotonic() - started_s,
-        )
+            self._path.unlink(missing_ok=True)
+        return self._outcome(Outcome.TRANSFERRED, size_bytes=blob.size_bytes, mime_type=blob.mime_type)
 
-    def _download(self, blob_cid: Cid, path: Path) -> _Downloaded:
-        digest, size_bytes = hashlib.sha256(), 0
-        with get_blob(self.source, self.did, blob_cid) as download:
-            self._refuse_oversize(blob_cid, download.size_bytes or 0)
-            with disk_errors_named(path), path.open("wb") as file:
+    def _tried(self, work: Callable[[], Result]) -> Result:
+        def attempt() -> Result:
+            self._require_going_on()
+            self._attempts += 1
+            return work()
+
+        return with_retries(attempt, self._copier.policy, stop=self._copier.stop, pause=self._copier.pause)
+
+    def _download(self) -> _Downloaded:
+        source, digest, size_bytes = self._copier.source, hashlib.sha256(), 0
+        with get_blob(source, self._copier.did, self._blob_cid) as download:
+            announced_bytes = download.size_bytes or 0
+            self._refuse_oversize(announced_bytes)
+            require_room(self._copier.folder, announced_bytes)
+            with disk_errors_named(self._path), self._path.open("wb", buffering=0) as file:
                 for chunk in download.chunks:
-                    if self.stop.is_set():
-                        raise StoppedError("the transfer was asked to stop")
+                    self._require_going_on()
                     size_bytes += len(chunk)
-                    self._refuse_oversize(blob_cid, size_bytes)
+                    self._bytes_moved += len(chunk)
+                    self._refuse_oversize(size_bytes)
                     digest.update(chunk)
                     file.write(chunk)
-        if digest.digest() != blob_cid.digest:
-            raise IntegrityError(
-                f"{self.source.host} sent {size_bytes} bytes for blob {blob_cid} that do not hash to it",
-                code="corrupt_at_source",
+        if digest.digest() != self._blob_cid.digest:
+            raise WrongBytesError(
+                f"{source.host} sent {size_bytes} bytes for blob {self._blob_cid} that do not hash to it"
             )
-        return _Downloaded(path, size_bytes, download.mime_type or DEFAULT_MIME_TYPE)
+        return _Downloaded(size_bytes, download.mime_type or DEFAULT_MIME_TYPE)
 
-    def _upload(self, blob_cid: Cid, blob: _Downloaded) -> None:
-        if self.stop.is_set():
-            raise StoppedError("the transfer was asked to stop")
-        stored = upload_blob(self.destination, UploadBody(blob.path, blob.size_bytes, blob.mime_type, self.on_bytes))
-        if stored.blob_cid != blob_cid or stored.size_bytes != blob.size_bytes:
+    def _upload(self, blob: _Downloaded) -> None:
+        destination = self._copier.destination
+        body = UploadBody(self._path, blob.size_bytes, blob.mime_type, self._sent)
+        stored = upload_blob(destination, body)
+        if stored.blob_cid != self._blob_cid or stored.size_bytes != blob.size_bytes:
             raise AnswerInvalid(
-                f"{self.destination.host} stored {stored.size_bytes} bytes as {stored.blob_cid} "
-                f"when given the {blob.size_bytes} bytes of {blob_cid}",
+                f"{destination.host} stored {stored.size_bytes} bytes as {stored.blob_cid} "
+                f"when given the {blob.size_bytes} bytes of {self._blob_cid}",
                 code="stored_differently",
             )
 
-    def _refuse_oversize(self, blob_cid: Cid, size_bytes: int) -> None:
-        if size_bytes > self.max_bytes:
+    def _sent(self, count: int) -> None:
+        self._require_going_on()
+        self._bytes_moved += count
+        self._copier.on_bytes(count)
+
+    def _require_going_on(self) -> None:
+        if self._copier.stop.is_set():
+            raise StoppedError("the transfer was asked to stop")
+
+    def _refuse_oversize(self, size_bytes: int) -> None:
+        if size_bytes > self._copier.max_bytes:
             raise BlobTooLarge(
-                f"{self.source.host} sends {size_bytes} bytes or more for blob {blob_cid}; "
-                f"at most {self.max_bytes} are accepted",
+                f"{self._copier.source.host} sends {size_bytes} bytes or more for blob {self._blob_cid}; "
+                f"at most {self._copier.max_bytes} are accepted",
                 hint="raise EUROSKY_MAX_BLOB_BYTES, or the destination's upload limit",
             )
+
+    def _outcome(
+        self,
+        outcome: Outcome,
+        *,
+        size_bytes: int = 0,
+        mime_type: str = "",
+        error_class: str = "",
+        error_code: str = "",
+        error_text: str = "",
+    ) -> BlobOutcome:
+        return BlobOutcome(
+            self._blob_cid,
+            outcome,
+            size_bytes=size_bytes,
+            mime_type=mime_type,
+            attempts=self._attempts,
+            bytes_moved=self._bytes_moved,
+            download_s=self._download_s,
+            upload_s=self._upload_s,
+            error_class=error_class,
+            error_code=error_code,
+            error_text=error_text,
+            started_at=self._started_at,
+            ended_at=datetime.now(UTC),
+        )

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from eurosky_pipeline.atproto.cid import Cid
-from eurosky_pipeline.registry.ledger import BlobOutcome
+from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.transfer.plan import TransferPlan
+from eurosky_pipeline.xrpc.errors import HostUnreachable
 from eurosky_pipeline.xrpc.workers import run_workers
+
+GONE_AFTER: Final = 10
+"""Blobs in a row that failed since a host could not be asked: then it is the host, and not the blobs."""
+_EACH_WRITTEN: Final = 1000
+"""Failed blobs up to which each new one is written at once; a longer list is written when it has grown by a tenth."""
 
 
 @dataclass(slots=True)
@@ -23,6 +32,17 @@ class TransferTotals:
     bytes_transferred: int = 0
     failed: list[BlobOutcome] = field(default_factory=list)
     by_outcome: dict[str, int] = field(default_factory=dict)
+    _failed_written: int = -1
+
+    @classmethod
+    def of(cls, plan: TransferPlan) -> TransferTotals:
+        """Before the first blob is moved: what is there counts as completed."""
+        totals = cls(len(plan.to_move) + plan.arrived_before + len(plan.found), plan.arrived_before, plan.arrived_bytes)
+        if plan.arrived_before:
+            totals.by_outcome["arrived before"] = plan.arrived_before
+        for outcome in plan.found:
+            totals.count(outcome)
+        return totals
 
     @property
     def blobs_settled(self) -> int:
@@ -30,25 +50,30 @@ class TransferTotals:
 
     def count(self, outcome: BlobOutcome) -> None:
         self.by_outcome[outcome.outcome] = self.by_outcome.get(outcome.outcome, 0) + 1
-        if outcome.is_there:
-            self.blobs_completed += 1
-            self.bytes_transferred += outcome.size_bytes
-        else:
+        if not outcome.is_there:
             self.failed.append(outcome)
+            return
+        self.blobs_completed += 1
+        if outcome.outcome is Outcome.TRANSFERRED:
+            self.bytes_transferred += outcome.size_bytes
 
-    def as_progress(self) -> dict[str, object]:
-        """The keys of `progress_data` that this knows."""
-        return {
+    def as_progress(self, *, is_last: bool = False) -> dict[str, object]:
+        """The keys of `progress_data` that this knows; a long list of failed blobs only now and then, and at last."""
+        progress: dict[str, object] = {
             "blobs_total": self.blobs_total,
             "blobs_completed": self.blobs_completed,
             "bytes_transferred": self.bytes_transferred,
-            "failed_blobs": [str(outcome.blob_cid) for outcome in self.failed],
             "last_progress_update": utc_now(),
         }
+        count, written = len(self.failed), self._failed_written
+        if is_last or (count != written and (count <= _EACH_WRITTEN or count >= written * 1.1)):
+            progress["failed_blobs"] = [str(outcome.blob_cid) for outcome in self.failed]
+            self._failed_written = count
+        return progress
 
 
 def transfer_blobs(
-    cids: Sequence[Cid],
+    plan: TransferPlan,
     copy: Callable[[Cid], BlobOutcome],
     registry: Registry,
     token: str,
@@ -56,48 +81,74 @@ def transfer_blobs(
     workers: int,
     update_interval: int,
     stop: threading.Event,
-    settled_before: Iterable[BlobOutcome] = (),
-    on_settled: Callable[[TransferTotals], None] = lambda _: None,
+    on_settled: Callable[[TransferTotals, BlobOutcome], None] = lambda *_: None,
 ) -> TransferTotals:
-    """Copy every blob; the calling thread alone writes ledger and progress, every `update_interval` blobs.
+    """Copy every blob of the plan; the calling thread alone writes ledger and progress, every `update_interval` blobs.
 
-    A blob that fails is recorded, and the rest goes on.
+    A blob that fails is recorded, and the rest goes on. However this ends, what was settled is written down, that of
+    blobs which were under way included.
 
     Args:
-        settled_before: outcomes of the same migration's other blobs, which count in the totals.
         on_settled: called, in this thread, after each blob.
 
     Raises:
-        FatalError: from a copy; what was settled before is written down.
+        HostUnreachable: one blob after the other failed since a host could not be asked.
+        RateLimited, FatalError: from a copy.
     """
-    totals = TransferTotals(len(cids))
-    for outcome in settled_before:
-        totals.blobs_total += 1
+    totals, streak = TransferTotals.of(plan), _Streak()
+    settled: deque[BlobOutcome] = deque()
+    unwritten = list(plan.found)
+
+    def work(cid: Cid) -> None:
+        settled.append(copy(cid))
+
+    def write(*, is_last: bool = False) -> None:
+        registry.record(token, totals.as_progress(is_last=is_last), unwritten)
+        unwritten.clear()
+
+    def take() -> BlobOutcome:
+        outcome = settled.popleft()
         totals.count(outcome)
-    unwritten: list[BlobOutcome] = []
+        unwritten.append(outcome)
+        return outcome
 
-    def write() -> None:
-        registry.record(token, totals.as_progress(), _drained(unwritten))
-
+    write()
     try:
-        with closing(run_workers(cids, copy, workers=workers, stop=stop)) as outcomes:
-            for outcome in outcomes:
-                totals.count(outcome)
-                unwritten.append(outcome)
+        with closing(run_workers(plan.to_move, work, workers=workers, stop=stop)) as done:
+            for _ in done:
+                outcome = take()
                 if len(unwritten) >= update_interval:
                     write()
-                on_settled(totals)
+                on_settled(totals, outcome)
+                streak.add(outcome)
     finally:
-        write()
+        while settled:  # of blobs that were under way when it ended; the workers are at rest now
+            take()
+        write(is_last=True)
     return totals
+
+
+class _Streak:
+    """Failures in a row that are no blob's own."""
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def add(self, outcome: BlobOutcome) -> None:
+        """Raises HostUnreachable where there have been too many."""
+        # an upload that a server fails is the server's fault; a download may be that of the one blob
+        is_hosts = outcome.error_class == "transient" and (
+            outcome.error_code == HostUnreachable.default_code or outcome.upload_s > 0
+        )
+        self._length = self._length + 1 if is_hosts else 0
+        if self._length >= GONE_AFTER:
+            raise HostUnreachable(
+                f"{self._length} blobs in a row could not be moved; the last one: {outcome.error_text}",
+                code=outcome.error_code,
+                hint="when the host is well again, run the migration again; what has arrived stays",
+            )
 
 
 def utc_now() -> str:
     """The time, as `progress_data` has it: ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _drained(outcomes: list[BlobOutcome]) -> Iterable[BlobOutcome]:
-    taken = list(outcomes)
-    outcomes.clear()
-    return taken

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from eurosky_pipeline.artifacts.workspace import RESERVE_BYTES
 from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.transfer.blob_copy import BlobCopier
-from eurosky_pipeline.xrpc.errors import AuthError
+from eurosky_pipeline.xrpc.errors import AuthError, RateLimited
 from eurosky_pipeline_tests.fake_pds import FakePds, body_answer, json_answer
 
 DATA = b"a picture of a mountain" * 100
@@ -26,8 +29,25 @@ def destination() -> FakePds:
     return FakePds("new.example")
 
 
+class Waits:
+    """Stands in for time: what would have been waited for, and no waiting."""
+
+    def __init__(self) -> None:
+        self.waited_s: list[float] = []
+
+    def __call__(self, stop: threading.Event, seconds: float) -> bool:
+        self.waited_s.append(seconds)
+        return stop.is_set()
+
+    def were(self, *least_s: float) -> bool:
+        """Whether these were the waits, each at most a quarter longer."""
+        return len(least_s) == len(self.waited_s) and all(
+            least <= waited <= 1.25 * least for least, waited in zip(least_s, self.waited_s, strict=True)
+        )
+
+
 def copier(source: FakePds, destination: FakePds, folder: Path, **changes: object) -> BlobCopier:
-    arguments = {"max_bytes": 1_000_000, "stop": threading.Event(), **changes}
+    arguments = {"max_bytes": 1_000_000, "stop": threading.Event(), "pause": Waits(), **changes}
     return BlobCopier(source.client, destination.client, "did:plc:" + "a" * 24, folder, **arguments)
 
 
@@ -56,7 +76,6 @@ def test_bytes_that_do_not_hash_to_the_cid_are_never_sent(source, destination, t
         (404, {"error": "BlobNotFound"}, "missing_at_source"),
         (400, {"error": "BlobTakendown", "message": "Blob has been takendown"}, "taken_down"),
         (500, {"error": "InternalServerError"}, "failed"),
-        (429, {"error": "RateLimitExceeded"}, "failed"),
     ],
 )
 def test_each_refusal_of_the_source_has_its_outcome(source, destination, tmp_path, status, body, expected) -> None:
@@ -159,3 +178,84 @@ def test_a_blob_without_a_mime_type_goes_as_octets(source, destination, tmp_path
 def _never():
     raise AssertionError("the body was read")
     yield b""
+
+
+def times(count: int, answer: Callable[[], httpx.Response]) -> Callable[[httpx.Request], httpx.Response | None]:
+    """A fault that happens so many times, and then no more."""
+    left = iter(range(count))
+    return lambda _: None if next(left, None) is None else answer()
+
+
+def test_a_download_is_tried_three_more_times_after_two_four_and_eight_seconds(source, destination, tmp_path) -> None:
+    cid, waits = source.put(DATA), Waits()
+    source.faults["getBlob"] = lambda _: json_answer({}, 500)
+    outcome = copier(source, destination, tmp_path, pause=waits)(cid)
+    assert (outcome.outcome, outcome.attempts, outcome.error_class) == ("failed", 4, "transient")
+    assert waits.were(2, 4, 8)
+
+
+def test_an_upload_that_is_tried_again_does_not_download_again(source, destination, tmp_path: Path) -> None:
+    cid = source.put(DATA)
+    destination.faults["uploadBlob"] = times(2, lambda: json_answer({}, 502))
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert (outcome.outcome, outcome.attempts) == ("transferred", 1 + 3)
+    assert source.asked == ["getBlob"]
+    assert destination.blobs[str(cid)][0] == DATA
+    assert outcome.bytes_moved == 4 * len(DATA)
+
+
+def test_what_can_never_work_is_tried_once(source, destination, tmp_path: Path) -> None:
+    cid, waits = source.put(DATA), Waits()
+    destination.faults["uploadBlob"] = lambda _: json_answer({"error": "PayloadTooLarge"}, 413)
+    outcome = copier(source, destination, tmp_path, pause=waits)(cid)
+    assert (outcome.outcome, outcome.attempts, outcome.error_class) == ("too_large", 2, "permanent")
+    assert waits.waited_s == []
+
+
+def test_wrong_bytes_are_fetched_again_since_the_way_may_have_damaged_them(source, destination, tmp_path) -> None:
+    cid = source.put(DATA)
+    source.faults["getBlob"] = times(1, lambda: body_answer(DATA[:-1] + b"!"))
+    outcome = copier(source, destination, tmp_path)(cid)
+    assert (outcome.outcome, outcome.attempts) == ("transferred", 3)
+    assert destination.blobs[str(cid)][0] == DATA
+
+
+def test_a_rate_limit_is_no_blobs_outcome(source, destination, tmp_path: Path) -> None:
+    cid, waits = source.put(DATA), Waits()
+    destination.faults["uploadBlob"] = lambda _: json_answer({"error": "RateLimitExceeded"}, 429)
+    with pytest.raises(RateLimited):
+        copier(source, destination, tmp_path, pause=waits)(cid)
+    assert waits.were(8, 16, 32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_until_tomorrow_is_not_waited_for(source, destination, tmp_path: Path) -> None:
+    cid, waits = source.put(DATA), Waits()
+    destination.faults["uploadBlob"] = lambda _: httpx.Response(429, headers={"retry-after": "86390"}, content=iter([]))
+    with pytest.raises(RateLimited) as caught:
+        copier(source, destination, tmp_path, pause=waits)(cid)
+    assert caught.value.retry_after_s == 86390
+    assert waits.waited_s == []
+
+
+def test_a_full_disk_is_told_before_a_byte_is_written(source, destination, tmp_path: Path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=RESERVE_BYTES + len(DATA) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    cid = source.put(DATA)
+    source.faults["getBlob"] = lambda _: httpx.Response(
+        200, headers={"content-length": str(len(DATA))}, content=_never()
+    )
+    with pytest.raises(FatalError) as caught:
+        copier(source, destination, tmp_path)(cid)
+    assert caught.value.code == "disk_full"
+    assert destination.asked == []
+
+
+def test_what_it_took_is_told(source, destination, tmp_path: Path) -> None:
+    outcome = copier(source, destination, tmp_path)(source.put(DATA))
+    assert (outcome.attempts, outcome.bytes_moved) == (2, 2 * len(DATA))
+    assert outcome.download_s > 0
+    assert outcome.upload_s > 0
+    assert outcome.started_at is not None
+    assert outcome.ended_at is not None
+    assert 0 <= (outcome.ended_at - outcome.started_at).total_seconds() < 60

@@ -1,6 +1,7 @@
 """The repository at the destination, proved."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
@@ -17,6 +18,7 @@ from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.import_repo import ImportedRepo, import_and_prove
+from eurosky_pipeline.transfer.plan import IMPORTED_AT
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
@@ -61,10 +63,11 @@ def imported_repo(
 
 def _blobs_are_due(step: Step) -> None:
     """Another repository than before is there: what was said of its blobs is of the past."""
+    due = {**NO_VERDICT, IMPORTED_AT: datetime.now(UTC).isoformat()}
     if step.migration.state is State.PENDING_BLOBS:
-        step.registry.record(step.token, NO_VERDICT)
+        step.registry.record(step.token, due)
     else:
-        step.registry.transition(step.token, step.migration.state, State.PENDING_BLOBS, NO_VERDICT)
+        step.registry.transition(step.token, step.migration.state, State.PENDING_BLOBS, due)
 
 
 def _metadata(step: Step, imported: ImportedRepo) -> dict[str, Any]:

@@ -16,10 +16,15 @@ from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
+from eurosky_pipeline.registry.ledger import BlobOutcome
 from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
-from eurosky_pipeline.transfer.manifest import manifest_rows, read_manifest
+from eurosky_pipeline.transfer.manifest import read_rows
+from eurosky_pipeline.transfer.plan import TransferPlan
 from eurosky_pipeline.transfer.progress import ProgressSink
 
+STAGE = "transferred_blobs"
+FAILURES_LOGGED = 50
+FAILURES_SHOWN = 20
 OBSERVATION_INTERVAL_S = 30.0
 OBSERVATION_SHARE = 0.05
 
@@ -47,25 +52,34 @@ def transferred_blobs(
     with migration_step(context, registry, workspace) as step:
         step.require_imported()
         source, destination = pds.source(step), pds.destination(step)
-        planned = [row.blob_cid for row in manifest_rows(read_manifest(step.files.fetch(MANIFEST_CSV)))]
-        settled_before = blob_transfer.arrived_before(step, planned, destination)
-        cids = sorted(set(planned) - {outcome.blob_cid for outcome in settled_before}, key=str)
+        plan = blob_transfer.plan(step, read_rows(step.files.fetch(MANIFEST_CSV)), destination)
         step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None, **NO_VERDICT})
-        progress.begin("transferred_blobs", len(cids), "blobs")
+        progress.begin(STAGE, len(plan.to_move), "blobs", total_bytes=plan.bytes_to_move or None)
         totals = blob_transfer.run(
-            step, cids, source, destination, _teller(context, progress), settled_before=settled_before
+            step,
+            plan,
+            source,
+            destination,
+            _teller(context, progress),
+            on_bytes=lambda count: progress.moved(STAGE, count),
         )
-        progress.end("transferred_blobs", _summary(totals, len(settled_before)))
-        yield MaterializeResult(metadata=_metadata(step, totals, len(settled_before)))
+        progress.end(STAGE, _summary(totals, plan))
+        yield MaterializeResult(metadata=_metadata(step, totals, plan))
 
 
-def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[[TransferTotals], None]:
-    """Tell the foreground of each blob, and Dagster now and then, as an event costs tens of milliseconds."""
+def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[[TransferTotals, BlobOutcome], None]:
+    """Tell the foreground of each blob, the log of each that failed up to a bound, and Dagster now and then, as an
+    event costs tens of milliseconds."""
     told_share, told_s = 0.0, time.monotonic()
 
-    def tell(totals: TransferTotals) -> None:
+    def tell(totals: TransferTotals, outcome: BlobOutcome) -> None:
         nonlocal told_share, told_s
-        progress.advance("transferred_blobs", 1)
+        progress.advance(STAGE, 1, failed=0 if outcome.is_there else 1)
+        if not outcome.is_there:
+            text = f"{outcome.blob_cid} {outcome.outcome}: {outcome.error_text} [{outcome.error_code}]"
+            progress.note(STAGE, text)
+            if len(totals.failed) <= FAILURES_LOGGED:
+                context.log.warning(f"[{context.partition_key}] {text}")
         share, now_s = totals.blobs_settled / totals.blobs_total, time.monotonic()
         since_s = now_s - told_s
         if since_s >= OBSERVATION_INTERVAL_S or (since_s >= 1 and share - told_share >= OBSERVATION_SHARE):
@@ -81,23 +95,27 @@ def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[
     return tell
 
 
-def _summary(totals: TransferTotals, already_there: int) -> str:
-    there = f", {already_there:,} of them already there" if already_there else ""
+def _there_before(plan: TransferPlan) -> int:
+    return plan.arrived_before + len(plan.found)
+
+
+def _summary(totals: TransferTotals, plan: TransferPlan) -> str:
+    there = f", {_there_before(plan):,} of them already there" if _there_before(plan) else ""
     size = human_bytes(totals.bytes_transferred)
     return f"{totals.blobs_completed:,} of {totals.blobs_total:,} blobs, {size}{there}"
 
 
-def _metadata(step: Step, totals: TransferTotals, already_there: int) -> dict[str, Any]:
-    failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:20]]
+def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
+    failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:FAILURES_SHOWN]]
     return {
         "summary": markdown(
-            f"**{_summary(totals, already_there)}**",
+            f"**{_summary(totals, plan)}**",
             markdown_table(["outcome", "blobs"], totals.by_outcome.items()),
             markdown_table(["failed blob", "outcome", "reason"], failures) if failures else "",
         ),
         "blobs_total": totals.blobs_total,
         "blobs_completed": totals.blobs_completed,
-        "blobs_already_there": already_there,
+        "blobs_already_there": _there_before(plan),
         "blobs_failed": len(totals.failed),
         "bytes_transferred": totals.bytes_transferred,
         "duration_s": step.duration_s,
