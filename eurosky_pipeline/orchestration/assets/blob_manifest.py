@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from dagster import AssetExecutionContext, MaterializeResult
 
 from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR, MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.converted_car import converted_car
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
-from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@asset(
-    partitions_def=MIGRATIONS,
-    group_name="migration",
-    kinds={"pandas", "csv"},
-    deps=[converted_car],
-    output_required=False,
-)
+@migration_asset(kinds={"pandas", "csv"}, deps=[converted_car])
 def blob_manifest(
     context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource, pds: PdsResource
 ) -> Iterator[MaterializeResult]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
+from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
 
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV
 from eurosky_pipeline.convert.convert_repo import SourceSizes, chosen_transforms, convert_repo
 from eurosky_pipeline.orchestration.assets.exported_car import exported_car
 from eurosky_pipeline.orchestration.conversion import NO_CONVERSION, ConversionTeller, conversion_metadata, outcome_of
-from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import migration_step
@@ -17,13 +17,7 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@asset(
-    partitions_def=MIGRATIONS,
-    group_name="migration",
-    kinds={"atproto", "car"},
-    deps=[exported_car],
-    output_required=False,
-)
+@migration_asset(kinds={"atproto", "car"}, deps=[exported_car])
 def converted_car(
     context: AssetExecutionContext,
     registry: RegistryResource,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
+from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
 
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV
 from eurosky_pipeline.atproto.car import read_root
@@ -12,7 +12,7 @@ from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.identity.account import AccountCheck, check_account, signature_doubt
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
-from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -21,13 +21,7 @@ from eurosky_pipeline.transfer.export_repo import ExportedRepo, export_repo
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@asset(
-    partitions_def=MIGRATIONS,
-    group_name="migration",
-    kinds={"atproto", "car"},
-    check_specs=[REPO_IS_WHOLE],
-    output_required=False,
-)
+@migration_asset(kinds={"atproto", "car"}, check_specs=[REPO_IS_WHOLE])
 def exported_car(
     context: AssetExecutionContext,
     registry: RegistryResource,

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
+from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
 
 from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR
 from eurosky_pipeline.orchestration.assets.converted_car import converted_car
 from eurosky_pipeline.orchestration.checks import IMPORT_IS_PROVED, import_is_proved
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown
-from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -22,14 +22,7 @@ from eurosky_pipeline.transfer.plan import IMPORTED_AT
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@asset(
-    partitions_def=MIGRATIONS,
-    group_name="migration",
-    kinds={"atproto", "pds"},
-    deps=[converted_car],
-    check_specs=[IMPORT_IS_PROVED],
-    output_required=False,
-)
+@migration_asset(kinds={"atproto", "pds"}, deps=[converted_car], check_specs=[IMPORT_IS_PROVED])
 def imported_repo(
     context: AssetExecutionContext,
     registry: RegistryResource,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dagster import AssetExecutionContext, MaterializeResult, ResourceParam, asset
+from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
 
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, CONVERTED_CAR, MANIFEST_CSV, REPORT_CSV
 from eurosky_pipeline.atproto.car import read_root
@@ -11,7 +11,7 @@ from eurosky_pipeline.orchestration.assets.transferred_blobs import transferred_
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
 from eurosky_pipeline.orchestration.checks import EVERY_BLOB_ARRIVED, every_blob_arrived
 from eurosky_pipeline.orchestration.metadata import markdown, markdown_table
-from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -23,14 +23,7 @@ from eurosky_pipeline.transfer.manifest import manifest_rows, read_manifest
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@asset(
-    partitions_def=MIGRATIONS,
-    group_name="migration",
-    kinds={"pandas", "csv"},
-    deps=[transferred_blobs],
-    check_specs=[EVERY_BLOB_ARRIVED],
-    output_required=False,
-)
+@migration_asset(kinds={"pandas", "csv"}, deps=[transferred_blobs], check_specs=[EVERY_BLOB_ARRIVED])
 def reconciliation_report(
     context: AssetExecutionContext,
     registry: RegistryResource,

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetObservation, MaterializeResult, ResourceParam
 
 from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
-from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -29,13 +29,7 @@ OBSERVATION_INTERVAL_S = 30.0
 OBSERVATION_SHARE = 0.05
 
 
-@asset(
-    partitions_def=MIGRATIONS,
-    group_name="migration",
-    kinds={"atproto", "pds"},
-    deps=[imported_repo, blob_manifest],
-    output_required=False,
-)
+@migration_asset(kinds={"atproto", "pds"}, deps=[imported_repo, blob_manifest])
 def transferred_blobs(
     context: AssetExecutionContext,
     registry: RegistryResource,
