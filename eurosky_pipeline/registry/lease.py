@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.registry.registry import LeaseHeldError, Registry
+from eurosky_pipeline.registry.holds import LeaseHeldError
+from eurosky_pipeline.registry.registry import Registry
 
 LEASE_LIFETIME_S = 90.0
 _RENEWALS_PER_LIFETIME = 3

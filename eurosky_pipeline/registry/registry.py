@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, case, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
 from eurosky_pipeline.errors import ConflictError, EuroskyError, SettingsError
 from eurosky_pipeline.registry.database import open_engine
+from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
 from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
-from eurosky_pipeline.registry.rows import merge_progress, read_row
+from eurosky_pipeline.registry.rows import insert_row, merge_progress, read_row
 from eurosky_pipeline.registry.states import INACTIVE, RESTART, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, credentials, migrations
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
@@ -23,11 +24,7 @@ from eurosky_pipeline.settings import Settings
 CREDENTIAL_LIFETIME = timedelta(hours=48)
 _MAX_ERROR_TEXT = 2000
 
-
-class LeaseHeldError(ConflictError):
-    """Another run works on this migration; what is stored about it is that run's business."""
-
-    default_code = "lease_held"
+__all__ = ["CREDENTIAL_LIFETIME", "LeaseHeldError", "Registry", "open_registry"]
 
 
 class Registry:
@@ -49,21 +46,7 @@ class Registry:
         token, now = new_token(), _now()
         try:
             with self._engine.begin() as connection:
-                connection.execute(
-                    insert(migrations).values(
-                        token=token,
-                        did=new.did,
-                        handle=new.handle,
-                        source_pds=new.source_pds,
-                        destination_pds=new.destination_pds,
-                        state=State.PENDING_REPO,
-                        convert_legacy_blobs=new.convert_legacy_blobs,
-                        is_active_destination_allowed=new.is_active_destination_allowed,
-                        progress_data={},
-                        created_at=now,
-                        updated_at=now,
-                    )
-                )
+                insert_row(connection, token, new, now)
                 for side, password in passwords.items():
                     connection.execute(
                         insert(credentials).values(
@@ -126,7 +109,7 @@ class Registry:
                 code="state_conflict",
                 hint="look at it, run it again",
             )
-        values: dict[str, Any] = {"state": after, "updated_at": _now()}
+        values: dict[str, Any] = {"state": after, "resume_at": None, "updated_at": _now()}
         if after in STOPPED:
             values["stopped_in"] = migrations.c.stopped_in if before in STOPPED else before
         else:
@@ -188,25 +171,41 @@ class Registry:
 
         Returns: whether it was; one that was cancelled or completed meanwhile stays so.
         """
-        migration = self.get(token)
-        if migration.state not in RUNNING:
-            return False
-        where = [migrations.c.token == token, migrations.c.state == migration.state]
-        if holder is not None:
-            where.append(migrations.c.lease_holder == holder)
-        with self._engine.begin() as connection:
-            changed = connection.execute(
-                update(migrations)
-                .where(*where)
-                .values(
-                    state=State.FAILED,
-                    stopped_in=migration.state,
-                    error_code=error.code,
-                    error_text=error.with_hint()[:_MAX_ERROR_TEXT],
-                    updated_at=_now(),
-                )
-            )
-        return changed.rowcount == 1
+        return self._stop(token, holder, state=State.FAILED, error_code=error.code, error_text=error.with_hint())
+
+    def wait(self, token: str, resume_at: datetime, reason: EuroskyError, *, holder: str | None = None) -> bool:
+        """Put a migration that is under way off until `resume_at`: it is `waiting`, with the reason's code and text.
+
+        It still is its DID's active one. It goes on, before that moment too, once somebody resumes it.
+
+        Args, Returns: as of `fail`.
+        """
+        return self._stop(
+            token,
+            holder,
+            state=State.WAITING,
+            resume_at=resume_at,
+            error_code=reason.code,
+            error_text=reason.message,  # its hint is for who would have to act
+        )
+
+    def due(self, now: datetime) -> list[Migration]:
+        """Migrations whose wait is over, the longest overdue first; those of which nobody knows how long too."""
+        query = select(migrations).where(
+            migrations.c.state == State.WAITING,
+            migrations.c.resume_at.is_(None) | (migrations.c.resume_at <= now),
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                query.order_by(migrations.c.resume_at.nulls_first(), migrations.c.token)
+            ).mappings()
+            return [Migration.from_row(row) for row in found]
+
+    def earliest_resume(self) -> datetime | None:
+        """When the first of the waiting migrations may go on; None if none waits."""
+        query = select(func.min(migrations.c.resume_at)).where(migrations.c.state == State.WAITING)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
 
     def record(self, token: str, progress: Mapping[str, Any], outcomes: Iterable[BlobOutcome] = ()) -> None:
         """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""
@@ -229,29 +228,8 @@ class Registry:
         Raises:
             LeaseHeldError: another holder has it, and it has not expired.
         """
-        now = _now()
-        columns = migrations.c
-        is_free = (
-            columns.lease_expires_at.is_(None) | (columns.lease_expires_at < now) | (columns.lease_holder == holder)
-        )
         with self._engine.begin() as connection:
-            before = connection.execute(select(columns.lease_holder).where(columns.token == token)).scalar()
-            changed = connection.execute(
-                update(migrations)
-                .where(columns.token == token, is_free)
-                .values(
-                    attempts=columns.attempts + case((columns.lease_holder == holder, 0), else_=1),
-                    lease_holder=holder,
-                    lease_expires_at=now + timedelta(seconds=lifetime_s),
-                )
-            )
-            if changed.rowcount == 0:
-                migration = read_row(connection, token)
-                raise LeaseHeldError(
-                    f"{token} is being worked on by run {migration.lease_holder}",
-                    hint="wait for that run; a dead one loses its hold within two minutes",
-                )
-        return before != holder
+            return take_lease(connection, token, holder, lifetime_s, _now())
 
     def release_leases(self, holder: str) -> None:
         """Let go of everything that this holder holds."""
@@ -259,6 +237,17 @@ class Registry:
             connection.execute(
                 update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
             )
+
+    def _stop(self, token: str, holder: str | None, *, error_text: str, **values: Any) -> bool:
+        migration = self.get(token)
+        if migration.state not in RUNNING:
+            return False
+        where = [migrations.c.token == token, migrations.c.state == migration.state]
+        if holder is not None:
+            where.append(migrations.c.lease_holder == holder)
+        values |= {"stopped_in": migration.state, "error_text": error_text[:_MAX_ERROR_TEXT], "updated_at": _now()}
+        with self._engine.begin() as connection:
+            return connection.execute(update(migrations).where(*where).values(**values)).rowcount == 1
 
     def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:
         changed = connection.execute(

@@ -6,11 +6,31 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.registry.migration import Migration, is_token
+from eurosky_pipeline.registry.migration import Migration, NewMigration, is_token
+from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.tables import migrations
+
+
+def insert_row(connection: Connection, token: str, new: NewMigration, now: datetime) -> None:
+    """Raises sqlalchemy's IntegrityError if the DID has an active migration."""
+    connection.execute(
+        insert(migrations).values(
+            token=token,
+            did=new.did,
+            handle=new.handle,
+            source_pds=new.source_pds,
+            destination_pds=new.destination_pds,
+            state=State.PENDING_REPO,
+            convert_legacy_blobs=new.convert_legacy_blobs,
+            is_active_destination_allowed=new.is_active_destination_allowed,
+            progress_data={},
+            created_at=now,
+            updated_at=now,
+        )
+    )
 
 
 def read_row(connection: Connection, token: str) -> Migration:
