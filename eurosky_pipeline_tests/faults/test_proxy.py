@@ -14,7 +14,7 @@ import pytest
 from eurosky_pipeline.atproto.cid import RAW_PREFIX, Cid
 from eurosky_pipeline.xrpc.rate_limit import retry_after_s
 from eurosky_pipeline_tests.faults.proxy import FaultProxy, fault_proxy
-from eurosky_pipeline_tests.faults.record import GET_BLOB, UPLOAD_BLOB
+from eurosky_pipeline_tests.faults.record import GET_BLOB, UPLOAD_BLOB, Passed
 from eurosky_pipeline_tests.faults.rules import TOMORROW_S, Fault, Rule
 from eurosky_pipeline_tests.stub_pds import Answer, StubPds, stub_pds
 
@@ -47,6 +47,15 @@ def up(proxy: FaultProxy) -> httpx.Response:
     return httpx.post(proxy.url + UP, content=BLOB, headers={"content-type": "image/png"}, trust_env=False, timeout=5)
 
 
+def recorded(proxy: FaultProxy, nsid: str, count: int = 1) -> list[Passed]:
+    """A request is recorded when it is over for the proxy, too."""
+    deadline_s = time.monotonic() + 5
+    while len(found := proxy.record.passed(nsid)) < count and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert len(found) == count
+    return found
+
+
 def with_fault(proxy: FaultProxy, fault: Fault, nsid: str, **fields: object) -> None:
     proxy.rules.append(Rule(fault, nsid, **fields))
 
@@ -64,15 +73,16 @@ def test_the_record_counts_bytes_and_uploads_by_blob(proxy: FaultProxy) -> None:
     down(proxy)
     up(proxy)
     up(proxy)
+    assert [(p.blob_cid, p.bytes_down) for p in recorded(proxy, GET_BLOB)] == [(CID, len(BLOB))]
+    assert [p.bytes_up for p in recorded(proxy, UPLOAD_BLOB, 2)] == [len(BLOB)] * 2
     assert proxy.record.stored() == proxy.record.confirmed() == {CID: 2}
-    assert [(p.blob_cid, p.bytes_down) for p in proxy.record.passed(GET_BLOB)] == [(CID, len(BLOB))]
-    assert [p.bytes_up for p in proxy.record.passed(UPLOAD_BLOB)] == [len(BLOB)] * 2
 
 
 def test_only_the_requests_of_a_rule_are_befallen(proxy: FaultProxy) -> None:
     with_fault(proxy, Fault.SERVER_500, GET_BLOB, first=2, count=2)
     assert [down(proxy).status_code for _ in range(4)] == [200, 500, 500, 200]
     assert up(proxy).status_code == 200
+    recorded(proxy, GET_BLOB, 4)
     assert proxy.record.hits() == 2
 
 
@@ -91,7 +101,7 @@ def test_a_broken_answer_never_looks_whole(proxy: FaultProxy, fault: Fault) -> N
         down(proxy)
     is_reset = fault is not Fault.CUT_SHORT
     assert ("reset" in str(caught.value)) is is_reset, caught.value
-    assert not proxy.record.passed(GET_BLOB)[0].is_answered
+    assert not recorded(proxy, GET_BLOB)[0].is_answered
 
 
 @pytest.mark.parametrize(("fault", "is_stored"), [(Fault.RESET_UP, False), (Fault.RESET_STORED, True)])
@@ -99,12 +109,9 @@ def test_a_reset_upload_is_stored_or_not_as_the_fault_says(proxy: FaultProxy, fa
     with_fault(proxy, fault, UPLOAD_BLOB)
     with pytest.raises(httpx.TransportError):
         up(proxy)
-    deadline_s = time.monotonic() + 5
-    while not proxy.record.passed(UPLOAD_BLOB) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+    assert recorded(proxy, UPLOAD_BLOB)[0].bytes_up == (len(BLOB) if is_stored else len(BLOB) // 2)
     assert proxy.record.stored() == ({CID: 1} if is_stored else {})
     assert proxy.record.confirmed() == {}
-    assert proxy.record.passed(UPLOAD_BLOB)[0].bytes_up == (len(BLOB) if is_stored else len(BLOB) // 2)
 
 
 @pytest.mark.parametrize("fault", [Fault.SHORTER, Fault.PADDED, Fault.WRONG_BYTES])
@@ -133,6 +140,7 @@ def test_more_bytes_than_announced_are_really_sent(proxy: FaultProxy) -> None:
 def test_a_wrong_cid_stands_in_the_answer_alone(proxy: FaultProxy) -> None:
     with_fault(proxy, Fault.WRONG_CID, UPLOAD_BLOB)
     assert up(proxy).json()["blob"]["ref"]["$link"] != CID
+    recorded(proxy, UPLOAD_BLOB)
     assert proxy.record.stored() == {CID: 1}
     assert proxy.record.confirmed() == {}
 
