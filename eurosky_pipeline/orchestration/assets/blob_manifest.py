@@ -1,7 +1,7 @@
 """Every blob that has to move."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult
 
@@ -12,39 +12,34 @@ from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
-from eurosky_pipeline.transfer.manifest import build_manifest, write_manifest
+from eurosky_pipeline.transfer.manifest import ManifestTotals, write_manifest
 from eurosky_pipeline.xrpc.endpoints import list_blobs
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-@migration_asset(kinds={"pandas", "csv"}, deps=[converted_car])
+@migration_asset(kinds={"csv"}, deps=[converted_car])
 def blob_manifest(
     context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource, pds: PdsResource
 ) -> Iterator[MaterializeResult]:
     """A table of every blob that a record references or the source lists (`com.atproto.sync.listBlobs`, to the end)."""
     with migration_step(context, registry, workspace) as step:
         listed = list_blobs(pds.source(step), step.migration.did)
-        manifest = build_manifest(step.files.fetch(CONVERTED_CAR), listed)
-        write_manifest(manifest, step.files.scratch(MANIFEST_CSV))
+        totals = write_manifest(step.files.fetch(CONVERTED_CAR), listed, step.files.scratch(MANIFEST_CSV))
         path = step.files.keep(MANIFEST_CSV)
-        step.registry.record(step.token, {"blob_count": len(manifest), "blobs_total": len(manifest)})
-        yield MaterializeResult(metadata={**_metadata(step, manifest), "path": str(path)})
+        step.registry.record(step.token, {"blob_count": totals.blobs, "blobs_total": totals.blobs})
+        yield MaterializeResult(metadata={**_metadata(step, totals), "path": str(path)})
 
 
-def _metadata(step: Step, manifest: "pd.DataFrame") -> dict[str, Any]:
-    claimed_bytes = int(manifest["size_bytes"].sum())
-    mime_types = manifest["mime_type"].fillna("unknown").value_counts().to_dict()
+def _metadata(step: Step, totals: ManifestTotals) -> dict[str, Any]:
+    mime_types = [(mime_type or "unknown", count) for mime_type, count in totals.mime_types]
     return {
         "summary": markdown(
-            f"**{len(manifest):,} blobs**, {human_bytes(claimed_bytes)} by what records say",
-            markdown_table(["mime type", "blobs"], mime_types.items()),
+            f"**{totals.blobs:,} blobs**, {human_bytes(totals.claimed_bytes)} by what records say",
+            markdown_table(["mime type", "blobs"], mime_types),
         ),
-        "blobs": len(manifest),
-        "claimed_bytes": claimed_bytes,
-        "referenced": int(manifest["is_referenced"].sum()),
-        "listed_by_source": int(manifest["is_listed"].sum()),
-        "legacy": int(manifest["is_legacy"].sum()),
+        "blobs": totals.blobs,
+        "claimed_bytes": totals.claimed_bytes,
+        "referenced": totals.referenced,
+        "listed_by_source": totals.listed,
+        "legacy": totals.legacy,
         "duration_s": step.duration_s,
     }

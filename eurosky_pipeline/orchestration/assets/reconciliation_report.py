@@ -19,11 +19,11 @@ from eurosky_pipeline.reconcile.reconcile import NAMES_SHOWN, Reconciliation, Ve
 from eurosky_pipeline.reconcile.source_moved import SourceMove, look_for_source_move
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.transfer.blobs import utc_now
-from eurosky_pipeline.transfer.manifest import manifest_rows, read_manifest
+from eurosky_pipeline.transfer.manifest import read_rows
 from eurosky_pipeline.transfer.progress import ProgressSink
 
 
-@migration_asset(kinds={"pandas", "csv"}, deps=[transferred_blobs], check_specs=[EVERY_BLOB_ARRIVED])
+@migration_asset(kinds={"csv"}, deps=[transferred_blobs], check_specs=[EVERY_BLOB_ARRIVED])
 def reconciliation_report(
     context: AssetExecutionContext,
     registry: RegistryResource,
@@ -40,7 +40,7 @@ def reconciliation_report(
         step.require_imported()
         source, destination = pds.source(step), pds.destination(step)
         car = step.files.fetch(CONVERTED_CAR)
-        manifest = list(manifest_rows(read_manifest(step.files.fetch(MANIFEST_CSV))))
+        manifest = list(read_rows(step.files.fetch(MANIFEST_CSV)))
         planned = [row.blob_cid for row in manifest]
         progress.begin("reconciliation_report", None, "blobs")
         result = reconcile(
