@@ -7,29 +7,56 @@ reference PDS does not have it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from eurosky_pipeline.atproto.cid import Cid
-from eurosky_pipeline.errors import PermanentError, TransientError
+from eurosky_pipeline.errors import EuroskyError, PermanentError, TransientError
 from eurosky_pipeline.xrpc.client import XrpcClient
-from eurosky_pipeline.xrpc.endpoints import has_blob
+from eurosky_pipeline.xrpc.endpoints import find_blob
 from eurosky_pipeline.xrpc.errors import RepoUnavailable
 from eurosky_pipeline.xrpc.workers import run_workers
+
+
+class Presence(NamedTuple):
+    """What a server says of one blob.
+
+    `is_there` is None where it does not tell, and `error` then says why; `size_bytes` is what it would send, None
+    where it does not tell that.
+    """
+
+    blob_cid: Cid
+    is_there: bool | None
+    size_bytes: int | None = None
+    error: EuroskyError | None = None
+
+
+def each_presence(
+    client: XrpcClient, did: str, cids: Iterable[Cid], *, workers: int, stop: threading.Event
+) -> Iterator[Presence]:
+    """Ask the server for each blob; the answers in the order in which they come.
+
+    A server that asks for patience does not tell: that is the one way in which a `RateLimited` gets into an answer.
+
+    Raises: FatalError for a refused session.
+    """
+    return run_workers(cids, partial(_look, client, did), workers=workers, stop=stop)
 
 
 def look_for_blobs(
     client: XrpcClient, did: str, cids: Iterable[Cid], *, workers: int, stop: threading.Event
 ) -> dict[Cid, bool | None]:
-    """For each blob: True if the server has it, False if it says that it has not, None if it does not tell.
+    """`each_presence` as a map: True if the server has it, False if it says that it has not, None if it does not tell.
 
     Raises: FatalError for a refused session.
     """
-    return dict(run_workers(cids, partial(_look, client, did), workers=workers, stop=stop))
+    return {found.blob_cid: found.is_there for found in each_presence(client, did, cids, workers=workers, stop=stop)}
 
 
-def _look(client: XrpcClient, did: str, cid: Cid) -> tuple[Cid, bool | None]:
+def _look(client: XrpcClient, did: str, cid: Cid) -> Presence:
     try:
-        return cid, has_blob(client, did, cid)
-    except (PermanentError, TransientError, RepoUnavailable):
-        return cid, None
+        found = find_blob(client, did, cid)
+    except (PermanentError, TransientError, RepoUnavailable) as error:
+        return Presence(cid, None, error=error)
+    return Presence(cid, found is not None, found.size_bytes if found else None)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
 from eurosky_pipeline.atproto.syntax import is_account_did, is_did, is_tid
 from eurosky_pipeline.errors import PermanentError
-from eurosky_pipeline.xrpc.client import Download, Json, UploadBody, XrpcClient
+from eurosky_pipeline.xrpc.client import Announced, Download, Json, UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
@@ -104,20 +104,19 @@ def get_blob(client: XrpcClient, did: str, blob_cid: Cid) -> AbstractContextMana
     return client.download(GET_BLOB, {"did": did, "cid": str(blob_cid)})
 
 
-def has_blob(client: XrpcClient, did: str, blob_cid: Cid) -> bool:
-    """Whether the host gives this blob out, without reading it. Raises what a host says that is neither yes nor no.
+def find_blob(client: XrpcClient, did: str, blob_cid: Cid) -> Announced | None:
+    """What the host says of this blob, without reading it; None if it says that it has it not.
 
     HEAD, and where that does not say yes GET, closed before its body: only GET says why not, and not all servers
-    know HEAD.
+    know HEAD. Raises what a host says that is neither yes nor no.
     """
     with suppress(PermanentError, ServerFault):
-        client.head(GET_BLOB, {"did": did, "cid": str(blob_cid)}, timeout_s=HEAD_TIMEOUT_S)
-        return True
+        return client.head(GET_BLOB, {"did": did, "cid": str(blob_cid)}, timeout_s=HEAD_TIMEOUT_S)
     try:
-        with get_blob(client, did, blob_cid):
-            return True
+        with get_blob(client, did, blob_cid) as download:
+            return Announced(download.size_bytes)
     except BlobNotFound:
-        return False
+        return None
 
 
 def get_latest_commit(client: XrpcClient, did: str) -> LatestCommit:
