@@ -1,4 +1,5 @@
-"""What every asset does around its work: hold the lease, resume a stopped migration, and record a failure truly."""
+"""What every asset does around its work: hold the lease, resume a stopped migration, and after a failure try again,
+put the migration off, or record the failure truly."""
 
 import threading
 import time
@@ -6,16 +7,21 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
-from dagster import AssetExecutionContext, Failure
+from dagster import AssetExecutionContext, Failure, RetryRequested
 
 from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, StoppedError
+from eurosky_pipeline.orchestration.migration_asset import PutOff
+from eurosky_pipeline.orchestration.outlook import ComeBack, TryAgain, outlook
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import STOPPED, State
+from eurosky_pipeline.settings import load_settings
+from eurosky_pipeline.transfer.progress import ProgressSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,15 @@ def migration_step(
 ) -> Iterator[Step]:
     """Work on the migration of the run's partition.
 
-    An error on purpose marks the migration `failed` with its text and code; one that is nobody's purpose does too,
-    without its text, which nobody has looked through for secrets. Being stopped, and finding that another run holds
-    the migration, change nothing.
+    After a transient error the step is tried again, a few times; a host's limit that lasts longer than a run waits
+    makes the migration `waiting`. Any other error on purpose, and the last transient one, marks it `failed` with
+    text and code; one that is nobody's purpose does too, without its text, which nobody has looked through for
+    secrets. Being stopped, and finding that another run holds the migration, change nothing.
 
-    Raises: Failure, with what happened and what to do next.
+    Raises:
+        Failure: with what happened and what to do next.
+        RetryRequested: the wait before the next attempt is over. The state is as it was.
+        PutOff: the migration waits, since now or since another step of this run.
     """
     token = context.partition_key
     registry, stop = registry_resource.opened(), threading.Event()
@@ -73,6 +83,7 @@ def migration_step(
             except StoppedError:
                 raise
             except EuroskyError as error:
+                _go_on_if_worthwhile(context, registry, error, stop)
                 registry.fail(token, error, holder=context.run.run_id)
                 context.log.error(_told_with_stack(context, error))  # noqa: TRY400 - it would add what has led to it
                 raise
@@ -89,6 +100,37 @@ def migration_step(
         ) from None
 
 
+def _go_on_if_worthwhile(
+    context: AssetExecutionContext, registry: Registry, error: EuroskyError, stop: threading.Event
+) -> None:
+    """Returns if the error is the step's last word.
+
+    Raises: RetryRequested, after its wait; PutOff; StoppedError: `stop` was set during the wait.
+    """
+    next_ = outlook(error, context.retry_number + 1, load_settings().max_wait_s)
+    what = f"{error.message} [{error.code}]"
+    if isinstance(next_, ComeBack):
+        resume_at = datetime.now(UTC) + timedelta(seconds=next_.wait_s)
+        if registry.wait(context.partition_key, resume_at, error, holder=context.run.run_id):
+            _tell(context, f"{what}; the migration waits until {resume_at:%Y-%m-%d %H:%M:%S} UTC")
+            raise PutOff
+    elif isinstance(next_, TryAgain) and not context.get_step_execution_context().retry_mode.disabled:
+        _tell(context, f"{what}; attempt {next_.attempt} of {next_.attempts} in {next_.wait_s:.0f} s")
+        # not left to Dagster, which heeds no interruption while it waits; nor would anybody renew the lease
+        if stop.wait(next_.wait_s):
+            raise StoppedError("asked to stop while it waited to try again")
+        raise RetryRequested(max_retries=next_.attempts) from None
+
+
+def _tell(context: AssetExecutionContext, text: str) -> None:
+    """In the run's log; and to the person in the foreground, where the asset has said that there may be one."""
+    name = context.asset_key.to_user_string()
+    context.log.warning(f"[{context.partition_key}] {name}: {text}")
+    progress: ProgressSink | None = getattr(context.resources, "progress", None)
+    if progress is not None:
+        progress.note(name, text)
+
+
 def _told_with_stack(context: AssetExecutionContext, error: EuroskyError) -> str:
     """For the run's log: what failed, and the lines of code that led there. Without the errors that it came of: what
     libraries say may hold a secret."""
@@ -100,14 +142,16 @@ def _told_with_stack(context: AssetExecutionContext, error: EuroskyError) -> str
 def _take_up(registry: Registry, token: str, *, is_first_step: bool) -> Migration:
     """Resume a stopped migration, at a run's first step only.
 
-    Later, a failure is this run's own, of a step beside this one: to resume it would wipe it out. What a person has
-    cancelled, a run that was queued before must not bring back.
+    Later, a failure or a wait is this run's own, of a step beside this one: to resume it would wipe it out. What a
+    person has cancelled, a run that was queued before must not bring back.
     """
     migration = registry.get(token)
     if migration.state is State.CANCELLED:
         raise ConflictError(
             f"{token} is cancelled", code="cancelled", hint=f"`eurosky migrate {token}` takes it up again"
         )
+    if not is_first_step and migration.state is State.WAITING:
+        raise PutOff
     if not is_first_step and migration.state in STOPPED:
         raise ConflictError(
             f"{token} has failed in another step of this run",
