@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from eurosky_pipeline.artifacts.workspace import RESERVE_BYTES
-from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.errors import FatalError, StoppedError
 from eurosky_pipeline.transfer.blob_copy import BlobCopier
+from eurosky_pipeline.xrpc.client import SEND_CHUNK_BYTES
 from eurosky_pipeline.xrpc.errors import AuthError, RateLimited
 from eurosky_pipeline_tests.fake_pds import FakePds, body_answer, json_answer
 
@@ -64,6 +65,7 @@ def test_bytes_that_do_not_hash_to_the_cid_are_never_sent(source, destination, t
     source.blobs[str(cid)] = (DATA[:-1] + b"!", "image/png")
     outcome = copier(source, destination, tmp_path)(cid)
     assert (outcome.outcome, outcome.error_code) == ("corrupt_at_source", "corrupt_at_source")
+    assert outcome.error_class == "integrity"
     assert "old.example" in outcome.error_text
     assert destination.asked == []
     assert list(tmp_path.iterdir()) == []
@@ -259,3 +261,53 @@ def test_what_it_took_is_told(source, destination, tmp_path: Path) -> None:
     assert outcome.started_at is not None
     assert outcome.ended_at is not None
     assert 0 <= (outcome.ended_at - outcome.started_at).total_seconds() < 60
+
+
+def test_being_stopped_in_the_middle_of_a_download_ends_it_there(source, destination, tmp_path: Path) -> None:
+    stop, sent = threading.Event(), []
+
+    def pieces():
+        for number in range(100):
+            if number == 2:
+                stop.set()
+            sent.append(number)
+            yield b"x" * 1000
+
+    source.faults["getBlob"] = lambda _: httpx.Response(200, content=pieces())
+    with pytest.raises(StoppedError):
+        copier(source, destination, tmp_path, stop=stop)(source.put(DATA))
+    assert sent == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_being_stopped_in_the_middle_of_an_upload_ends_it_there(source, destination, tmp_path: Path) -> None:
+    stop, data = threading.Event(), b"x" * (5 * SEND_CHUNK_BYTES)
+    cid, sent = source.put(data), []
+
+    def on_bytes(count: int) -> None:
+        sent.append(count)
+        stop.set()
+
+    with pytest.raises(StoppedError):
+        copier(source, destination, tmp_path, stop=stop, max_bytes=len(data), on_bytes=on_bytes)(cid)
+    assert sent == [SEND_CHUNK_BYTES]
+    assert destination.blobs == {}
+
+
+def test_a_stop_before_the_upload_is_heeded_and_nothing_is_asked(source, destination, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def last_piece():
+        yield DATA
+        stop.set()
+
+    source.faults["getBlob"] = lambda _: httpx.Response(200, content=last_piece())
+    with pytest.raises(StoppedError):
+        copier(source, destination, tmp_path, stop=stop)(source.put(DATA))
+    assert destination.asked == []
+
+
+def test_bytes_are_told_as_they_leave(source, destination, tmp_path: Path) -> None:
+    told: list[int] = []
+    copier(source, destination, tmp_path, on_bytes=told.append)(source.put(DATA))
+    assert sum(told) == len(DATA)

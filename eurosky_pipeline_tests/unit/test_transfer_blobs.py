@@ -173,6 +173,24 @@ def test_a_destination_that_fails_blob_after_blob_is(registry: Registry, token: 
     assert caught.value.code == "server_fault"
 
 
+def test_blobs_that_the_destination_never_takes_do_not_mean_that_it_is_gone(registry: Registry, token: str) -> None:
+    def refused(cid: Cid) -> BlobOutcome:
+        return BlobOutcome(cid, Outcome.TOO_LARGE, error_class="permanent", error_code="too_large", upload_s=1.0)
+
+    assert len(run(registry, token, refused).failed) == 25
+
+
+def test_how_many_there_are_is_known_before_the_first_has_arrived(registry: Registry, token: str) -> None:
+    totals: list[object] = []
+
+    def copy(cid: Cid) -> BlobOutcome:
+        totals.append(registry.get(token).progress_data.get("blobs_total"))
+        return arrived(cid)
+
+    run(registry, token, copy)
+    assert set(totals) == {25}
+
+
 def test_a_long_list_of_failed_blobs_is_not_written_with_every_update() -> None:
     totals = TransferTotals(5000)
     written = 0

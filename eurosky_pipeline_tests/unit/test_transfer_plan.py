@@ -83,6 +83,17 @@ def test_what_a_list_does_not_count_and_the_destination_does_not_give_out_is_mov
     assert plan(destination, cids=(A,)).to_move == [A]
 
 
+def test_what_failed_and_is_there_nevertheless_is_named_as_already_there(destination: FakePds) -> None:
+    destination.put(b"a")
+    found = plan(destination, BlobOutcome(A, Outcome.FAILED), cids=(A,))
+    assert (found.arrived_before, [row.outcome for row in found.found]) == (0, [Outcome.ALREADY_THERE])
+
+
+def test_what_the_destination_does_not_tell_is_moved(destination: FakePds) -> None:
+    destination.faults["getBlob"] = lambda _: json_answer({}, 500)
+    assert plan(destination, arrived(A, after=timedelta(minutes=-1)), cids=(A, B)).to_move == sorted([A, B])
+
+
 def test_a_failed_blob_is_tried_again(destination: FakePds) -> None:
     assert plan(destination, BlobOutcome(A, Outcome.FAILED), cids=(A,)).to_move == [A]
 
