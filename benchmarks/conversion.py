@@ -15,20 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.demands import Demand, missed, told
 from benchmarks.document import replace_table, tell
 from benchmarks.measuring import EUROSKY, Measurements, Repository, launch
 from benchmarks.size_fetch import fetch_wall_s
 
 _FETCHED_BLOBS, _ANSWER_S, _FETCH_S = 50, 0.1, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What must hold, or (`is_aim`) would be good."""
-
-    text: str
-    is_met: bool
-    is_aim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +32,6 @@ class Row:
     ratio: str
     peak_mb: str
     demands: tuple[Demand, ...] = ()
-
-    @property
-    def missed(self) -> list[Demand]:
-        """What had to hold, and does not."""
-        return [demand for demand in self.demands if not demand.is_met and not demand.is_aim]
 
 
 def main() -> None:
@@ -63,9 +50,9 @@ def main() -> None:
     print(table)
     if options.write:
         replace_table(options.write, "conversion", table)
-    missed = [f"{row.title}: {demand.text}" for row in rows for demand in row.missed]
-    if missed:
-        sys.exit("not met: " + "; ".join(missed))
+    failures = [f"{row.title}: {demand.text}" for row in rows for demand in missed(row.demands)]
+    if failures:
+        sys.exit("not met: " + "; ".join(failures))
 
 
 def _rows(folder: Path, records: int, times: int, rounds: int) -> Iterable[Row]:
@@ -168,13 +155,8 @@ def _table(rows: Iterable[Row]) -> Iterable[str]:
     yield "| what | CPU s | × baseline | peak MB | must | aim |"
     yield "|---|---:|---:|---:|---|---|"
     for row in rows:
-        must, aim = (_told(row.demands, is_aim=is_aim) for is_aim in (False, True))
+        must, aim = (told(row.demands, is_aim=is_aim) for is_aim in (False, True))
         yield f"| {row.title} | {row.cpu_s} | {row.ratio} | {row.peak_mb} | {must} | {aim} |"
-
-
-def _told(demands: Iterable[Demand], *, is_aim: bool) -> str:
-    told = [d.text + ("" if d.is_met else " (not met)") for d in demands if d.is_aim == is_aim]
-    return ", ".join(told)
 
 
 if __name__ == "__main__":
