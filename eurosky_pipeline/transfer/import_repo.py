@@ -8,12 +8,13 @@ key.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.cid import Cid
+from eurosky_pipeline.atproto.key_pairs import pair_keys
 from eurosky_pipeline.atproto.repo import RepoFile, open_repo
 from eurosky_pipeline.errors import FatalError, IntegrityError
 from eurosky_pipeline.transfer.export_repo import RepoRejected, download_repo
@@ -109,10 +110,10 @@ def _prove(sent: RepoFile, returned: Path, host: str) -> int:
                     hint="look at that account before anything else; tell the host's operator",
                 )
             count, differing = 0, []
-            for key, is_equal in _compare(sent.keys(), repo.keys()):
+            for pair in pair_keys(sent.keys(), repo.keys()):
                 count += 1
-                if not is_equal:
-                    differing.append(key)
+                if not pair.is_equal:
+                    differing.append(pair.key)
     except IntegrityError as error:
         raise ImportNotProvedError(
             f"{host} gives back a repository that is not whole: {error.message}",
@@ -126,19 +127,3 @@ def _prove(sent: RepoFile, returned: Path, host: str) -> int:
             hint="run the migration again; if it stays so, the destination changes records on import",
         )
     return count
-
-
-def _compare(left: Iterator[tuple[str, Cid]], right: Iterator[tuple[str, Cid]]) -> Iterator[tuple[str, bool]]:
-    """Merge two key-sorted listings: every key of either, and whether both have it with the same CID."""
-    one, other = next(left, None), next(right, None)
-    while one is not None or other is not None:
-        if other is None or (one is not None and one[0] < other[0]):
-            assert one is not None  # noqa: S101  (for the type checker: the loop's condition)
-            yield one[0], False
-            one = next(left, None)
-        elif one is None or other[0] < one[0]:
-            yield other[0], False
-            other = next(right, None)
-        else:
-            yield one[0], one[1] == other[1]
-            one, other = next(left, None), next(right, None)

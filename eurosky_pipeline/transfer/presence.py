@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from eurosky_pipeline.atproto.cid import Cid
-from eurosky_pipeline.errors import EuroskyError, PermanentError, TransientError
+from eurosky_pipeline.errors import EuroskyError, PermanentError, StoppedError, TransientError
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import find_blob
 from eurosky_pipeline.xrpc.errors import RepoUnavailable
@@ -39,9 +39,9 @@ def each_presence(
 
     A server that asks for patience does not tell: that is the one way in which a `RateLimited` gets into an answer.
 
-    Raises: FatalError for a refused session.
+    Raises: FatalError for a refused session, StoppedError if `stop` is set.
     """
-    return run_workers(cids, partial(_look, client, did), workers=workers, stop=stop)
+    return run_workers(cids, partial(_look, client, did, stop), workers=workers, stop=stop)
 
 
 def look_for_blobs(
@@ -54,7 +54,9 @@ def look_for_blobs(
     return {found.blob_cid: found.is_there for found in each_presence(client, did, cids, workers=workers, stop=stop)}
 
 
-def _look(client: XrpcClient, did: str, cid: Cid) -> Presence:
+def _look(client: XrpcClient, did: str, stop: threading.Event, cid: Cid) -> Presence:
+    if stop.is_set():
+        raise StoppedError("asked to stop while it looked for blobs")
     try:
         found = find_blob(client, did, cid)
     except (PermanentError, TransientError, RepoUnavailable) as error:
