@@ -9,7 +9,7 @@ from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
 from eurosky_pipeline.orchestration.jobs import migrate_account
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
-from eurosky_pipeline.orchestration.sensors import new_migrations
+from eurosky_pipeline.orchestration.sensors import new_migrations, resume_waiting
 from eurosky_pipeline.transfer.progress import SilentProgress
 
 
@@ -25,7 +25,7 @@ def build_defs(**overrides: Any) -> Definitions:
     return Definitions(
         assets=ALL_ASSETS,
         jobs=[migrate_account],
-        sensors=[new_migrations],
+        sensors=[new_migrations, resume_waiting],
         resources={**resources, **overrides},
         executor=in_process_executor,
     )

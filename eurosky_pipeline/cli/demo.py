@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, Outcome, run_migration
+from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, EXIT_WAITING, Outcome, run_migration, waiting_line
 from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, tell
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _migrate_and_verify(
     )
     migration = registry.add(new, {Side.DESTINATION: SecretStr(account.destination_password)})
     outcome = run_migration(migration.token, registry)
-    if outcome.exit_code == EXIT_FAILED:
+    if outcome.exit_code in {EXIT_FAILED, EXIT_WAITING}:
         return _Demo(account, outcome, None)
     tell("4/4  an independent look at both servers: every record's CID, every blob's SHA-256")
     return _Demo(account, outcome, _verify(state, account, settings))
@@ -165,7 +165,9 @@ def _print(result: _Demo, *, is_json: bool) -> None:
         ("to", result.account.destination_pds),
         ("migration", f"{outcome.token}  {outcome.state}"),
     ]
-    if outcome.error:
+    if outcome.exit_code == EXIT_WAITING:
+        pairs.append(("waiting", waiting_line(outcome)))
+    elif outcome.error:
         pairs.append(("error", f"{outcome.error} [{outcome.error_code}]"))
     if found:
         pairs += [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_table, tell
+from eurosky_pipeline.cli.output import convert_option, json_option, moment, print_json, print_table, tell
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from eurosky_pipeline.registry.registry import Registry
     from eurosky_pipeline.transfer.progress import ProgressSink
 
-EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL = 0, 1, 3
+EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING = 0, 1, 3, 4
 STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one foreground run ended."""
+    """How one foreground run ended. `resume_at` (ISO 8601, UTC) is None unless the migration waits."""
 
     token: str
     did: str
     state: str
+    resume_at: str | None
     run_id: str
     blobs: str
     reconciliation_status: str
@@ -52,6 +53,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
 
     \b
     Exit code: 0 everything arrived · 3 some blobs cannot be had
+               4 a host's rate limit is waited for; run it again then
                1 failed, or stopped by Ctrl-C · 2 bad arguments
     """
     from eurosky_pipeline.errors import SettingsError
@@ -133,6 +135,8 @@ def _execute(
 
 
 def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, is_stopped: bool) -> Outcome:
+    from eurosky_pipeline.registry.states import State
+
     migration = registry.get(token)
     progress = migration.progress_data
     failed = len(progress.get("failed_blobs", []))
@@ -142,14 +146,19 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
         error_code, error = STOPPED, "stopped; what is done is kept, and running it again goes on from there"
     elif not result.success:
         error_code, error = _failure(result)
+    elif migration.state is State.WAITING:
+        error_code, error = migration.error_code or "", migration.error_text or ""
     if not result.success:
         code = EXIT_FAILED
+    elif migration.state is State.WAITING:
+        code = EXIT_WAITING
     else:
         code = EXIT_DONE if status in ("complete", "skipped") and not failed else EXIT_PARTIAL
     return Outcome(
         token=token,
         did=migration.did,
         state=str(migration.state),
+        resume_at=moment(migration.resume_at),
         run_id=result.run_id,
         blobs=f"{progress.get('blobs_completed', 0)}/{progress.get('blobs_total', 0)}",
         reconciliation_status=status,
@@ -208,7 +217,9 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
     if rows:
         print_table(header, rows)
     for outcome in outcomes:
-        if outcome.error:
+        if outcome.exit_code == EXIT_WAITING:
+            tell(f"{outcome.token}: {waiting_line(outcome)}")
+        elif outcome.error:
             tell(f"{outcome.token}: {outcome.error} [{outcome.error_code}]")
         elif outcome.exit_code == EXIT_PARTIAL:
             tell(f"{outcome.token}: {outcome.failed_blobs} blobs are not there; its reconciliation report names them")
@@ -216,5 +227,13 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
             tell(f"{outcome.token}: {warning}")
 
 
+def waiting_line(outcome: Outcome) -> str:
+    """For whom the migration waits, until when, and what goes on then."""
+    return (
+        f"waits until {outcome.resume_at}: {outcome.error} [{outcome.error_code}] → then the sensor resume_waiting, "
+        f"where it is switched on, or `eurosky migrate {outcome.token}` goes on where it stopped"
+    )
+
+
 def _severity(code: int) -> int:
-    return [EXIT_DONE, EXIT_PARTIAL, EXIT_FAILED].index(code)
+    return [EXIT_DONE, EXIT_PARTIAL, EXIT_WAITING, EXIT_FAILED].index(code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, print_table, tell
+from eurosky_pipeline.cli.output import convert_option, json_option, moment, print_json, print_pairs, print_table, tell
 from eurosky_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def show(token: str, *, is_json: bool) -> None:
 @convert_option
 @json_option
 def retry(token: str, *, convert_legacy_blobs: bool | None, is_json: bool) -> None:
-    """Bring a failed or cancelled migration back to where it stopped; nothing moves yet.
+    """Bring a failed, waiting or cancelled migration back to where it stopped; nothing moves yet.
 
     What is done stays done, and the error is forgotten. `eurosky migrate TOKEN` runs it, or a run of its partition in
     the UI. --convert-legacy-blobs, or its opposite, is remembered for this migration.
@@ -192,10 +192,11 @@ def _row(migration: Migration) -> dict[str, Any]:
         "did": migration.did,
         "handle": migration.handle,
         "state": str(migration.state),
+        "resume_at": moment(migration.resume_at),
         "source_pds": migration.source_pds,
         "destination_pds": migration.destination_pds,
-        "created_at": migration.created_at.isoformat(timespec="seconds"),
-        "updated_at": migration.updated_at.isoformat(timespec="seconds"),
+        "created_at": moment(migration.created_at),
+        "updated_at": moment(migration.updated_at),
     }
 
 
@@ -216,7 +217,7 @@ def _cells(migration: Migration) -> tuple[object, ...]:
     return (
         migration.token,
         migration.handle or migration.did,
-        migration.state,
+        f"{migration.state} until {moment(migration.resume_at)}" if migration.resume_at else migration.state,
         blobs,
         migration.source_pds,
         migration.destination_pds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -27,6 +28,11 @@ def convert_option(command: Command) -> Command:
 
 def _is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def moment(value: datetime | None) -> str | None:
+    """As the results have it: ISO 8601, to the second."""
+    return None if value is None else value.isoformat(timespec="seconds")
 
 
 def print_json(value: object) -> None:

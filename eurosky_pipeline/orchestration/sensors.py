@@ -1,5 +1,9 @@
 """What starts runs by itself."""
 
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+
 from dagster import (
     DagsterInstance,
     DefaultSensorStatus,
@@ -16,6 +20,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from eurosky_pipeline.orchestration.jobs import migrate_account
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.steps import run_tags
+from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import load_settings
@@ -23,6 +28,8 @@ from eurosky_pipeline.settings import load_settings
 MAX_STARTS_PER_TICK = 50
 MAX_STARTS_IN_VAIN = 3
 """How many runs of a migration may end before their first step until it is left to a person."""
+RESUME_AT_TAG = "eurosky/resume_at"
+"""Of a run that `resume_waiting` has asked for: the end of the wait that it ends."""
 
 
 @sensor(
@@ -41,7 +48,7 @@ def new_migrations(context: SensorEvaluationContext) -> SensorResult | SkipReaso
         waiting = [migration for migration in registry.find([State.PENDING_REPO]) if migration.attempts == 0]
     finally:
         registry.close()
-    starts = {migration.token: _starts_before(context.instance, migration.token) for migration in waiting}
+    starts = {migration.token: _starts_before(context.instance, migration.token, {}) for migration in waiting}
     chosen = [migration for migration in waiting if starts[migration.token] is not None][:MAX_STARTS_PER_TICK]
     if not chosen:
         return SkipReason(f"no new migration ({len(waiting)} have a run under way, or have been started in vain)")
@@ -58,10 +65,59 @@ def new_migrations(context: SensorEvaluationContext) -> SensorResult | SkipReaso
     )
 
 
-def _starts_before(instance: DagsterInstance, token: str) -> int | None:
-    """How many runs of this migration have ended; None if one is under way, or if that is enough."""
-    tags = {PARTITION_NAME_TAG: token}
-    if instance.get_runs_count(RunsFilter(tags=tags, statuses=NOT_FINISHED_STATUSES)):
+@sensor(
+    job=migrate_account,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.STOPPED,
+    description="Asks for a run of every migration that waits for a host's rate limit, once it may go on.",
+)
+def resume_waiting(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    """One tick.
+
+    Off until a person switches it on: until then what waits goes on by `eurosky migrate` or by hand in the UI.
+    """
+    now = datetime.now(UTC)
+    registry = open_registry(load_settings())
+    try:
+        due, earliest = registry.due(now), registry.earliest_resume()
+    finally:
+        registry.close()
+    requests = list(islice(_resumptions(context.instance, due, now), MAX_STARTS_PER_TICK))
+    if not requests:
+        told = f"{len(due)} have a run under way, or have been started in vain" if due else "none may go on yet"
+        first = f"; the first may on {earliest:%Y-%m-%d at %H:%M:%S} UTC" if earliest and not due else ""
+        return SkipReason(f"no migration to resume ({told}{first})")
+    for request in requests:
+        context.log.info(f"[{request.partition_key}] has waited until {request.tags[RESUME_AT_TAG]}: it goes on")
+    context.log.info(f"{len(requests)} of {len(due)} migrations that may go on are resumed in this tick")
+    tokens = [str(request.partition_key) for request in requests]
+    return SensorResult(dynamic_partitions_requests=[MIGRATIONS.build_add_request(tokens)], run_requests=requests)
+
+
+def _resumptions(instance: DagsterInstance, due: list[Migration], now: datetime) -> Iterator[RunRequest]:
+    """A run request for each, but for those that a run works on, or that runs have been started for in vain.
+
+    Its key is the token and the end of the wait, so that no wait is ended twice; and how many runs of it have come to
+    nothing before the first step, after which the migration waits as it did.
+    """
+    for migration in due:
+        if migration.lease_expires_at is not None and migration.lease_expires_at > now:
+            continue
+        resume_at = migration.resume_at.isoformat(timespec="seconds") if migration.resume_at else "any time"
+        starts = _starts_before(instance, migration.token, {RESUME_AT_TAG: resume_at})
+        if starts is not None:
+            yield RunRequest(
+                partition_key=migration.token,
+                run_key=f"{migration.token}/{resume_at}/{starts}",
+                tags={**run_tags(migration), RESUME_AT_TAG: resume_at},
+            )
+
+
+def _starts_before(instance: DagsterInstance, token: str, tags: Mapping[str, str]) -> int | None:
+    """How many runs of this migration with these tags have ended; None if any run of it is under way, or if that is
+    enough."""
+    of_token = {PARTITION_NAME_TAG: token}
+    if instance.get_runs_count(RunsFilter(tags=of_token, statuses=NOT_FINISHED_STATUSES)):
         return None
-    starts = instance.get_runs_count(RunsFilter(tags=tags))
+    starts = instance.get_runs_count(RunsFilter(tags={**of_token, **tags}))
     return starts if starts < MAX_STARTS_IN_VAIN else None
