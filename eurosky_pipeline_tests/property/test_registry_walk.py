@@ -1,6 +1,7 @@
 """Any walk through the registry ends where a dictionary says it must: states, progress, leases, the one active row."""
 
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -12,7 +13,9 @@ from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import LeaseHeldError, open_registry
 from eurosky_pipeline.registry.states import INACTIVE, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.xrpc.errors import RateLimited
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIDS = ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:plc:z72i7hdynmk6r22z27h6tvur")
 KEYS = st.sampled_from(["blob_count", "failed_blobs", "blobs_started_at"])
 VALUES = st.none() | st.integers(0, 9) | st.lists(st.text(max_size=3), max_size=2)
@@ -53,6 +56,7 @@ class RegistryWalk(RuleBasedStateMachine):
             "state": State.PENDING_REPO,
             "stopped_in": None,
             "error": None,
+            "until": None,
             "progress": {},
             "holder": None,
             "attempts": 0,
@@ -75,7 +79,7 @@ class RegistryWalk(RuleBasedStateMachine):
             row |= {"stopped_in": None, "error": None}
         elif before not in STOPPED:
             row["stopped_in"] = before
-        row["state"] = after
+        row |= {"state": after, "until": None}
         self._merge(row, key, value)
 
     @rule(token=tokens)
@@ -97,7 +101,7 @@ class RegistryWalk(RuleBasedStateMachine):
             assert self._is_did_taken(row["did"], but=token)
             return
         if row["state"] in STOPPED:
-            row |= {"state": row["stopped_in"], "stopped_in": None, "error": None}
+            row |= {"state": row["stopped_in"], "stopped_in": None, "error": None, "until": None}
         assert state is row["state"]
 
     @rule(token=tokens, code=st.sampled_from(["disk_full", "auth"]))
@@ -107,6 +111,22 @@ class RegistryWalk(RuleBasedStateMachine):
         assert self.registry.fail(token, FatalError("it broke", code=code)) == is_running
         if is_running:
             row |= {"state": State.FAILED, "stopped_in": row["state"], "error": code}
+
+    @rule(token=tokens, minutes=st.integers(-5, 5))
+    def wait(self, token: str, minutes: int) -> None:
+        row = self.rows[token]
+        is_running, until = row["state"] in RUNNING, NOON + timedelta(minutes=minutes)
+        assert self.registry.wait(token, until, RateLimited("patience")) == is_running
+        if is_running:
+            row |= {"state": State.WAITING, "stopped_in": row["state"], "error": "rate_limited", "until": until}
+
+    @rule()
+    def due(self) -> None:
+        waiting = {token: row["until"] for token, row in self.rows.items() if row["state"] is State.WAITING}
+        found = [migration.token for migration in self.registry.due(NOON)]
+        assert set(found) == {token for token, until in waiting.items() if until is None or until <= NOON}
+        moments = [until for until in waiting.values() if until is not None]
+        assert self.registry.earliest_resume() == min(moments, default=None)
 
     @rule(token=tokens, key=KEYS, value=VALUES)
     def record(self, token: str, key: str, value: object) -> None:
@@ -147,7 +167,7 @@ class RegistryWalk(RuleBasedStateMachine):
             migration = found[token]
             assert (migration.state, migration.stopped_in) == (row["state"], row["stopped_in"])
             assert (migration.error_code, migration.progress_data) == (row["error"], row["progress"])
-            assert migration.attempts == row["attempts"]
+            assert (migration.attempts, migration.resume_at) == (row["attempts"], row["until"])
             assert (migration.stopped_in is None) == (migration.state not in STOPPED)
 
 

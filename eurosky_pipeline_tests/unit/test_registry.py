@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from eurosky_pipeline.registry.registry import LeaseHeldError, Registry, open_re
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.xrpc.errors import RateLimited
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 OTHER_DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
@@ -343,3 +345,88 @@ def test_what_a_run_works_on_is_neither_retried_nor_decided_anew(registry: Regis
     assert registry.get(token).convert_legacy_blobs is None
     registry.release_leases("a-run")
     assert registry.retry(token).state is REPO
+
+
+REASON = RateLimited("new.example allows no more for 3600 s", hint="run it again then", retry_after_s=3600)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("path", [(), (BLOBS,), (BLOBS, PREFS)], ids=["repo", "blobs", "prefs"])
+def test_a_migration_is_put_off_until_a_moment_with_the_reason(registry: Registry, path: tuple[State, ...]) -> None:
+    token = add(registry).token
+    walk(registry, token, *path)
+    before = registry.get(token).state
+    assert registry.wait(token, NOON, REASON)
+    waiting = registry.get(token)
+    assert (waiting.state, waiting.stopped_in, waiting.resume_at) == (WAITING, before, NOON)
+    assert (waiting.error_code, waiting.error_text) == ("rate_limited", "new.example allows no more for 3600 s")
+    assert registry.password(token, Side.DESTINATION) is not None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda registry, token: registry.resume(token),
+        lambda registry, token: registry.retry(token),
+        lambda registry, token: registry.cancel(token),
+        lambda registry, token: registry.transition(token, WAITING, FAILED),
+    ],
+    ids=["resume", "retry", "cancel", "fail"],
+)
+def test_whatever_ends_the_wait_forgets_its_moment(registry: Registry, end: Callable[[Registry, str], object]) -> None:
+    token = add(registry).token
+    registry.wait(token, NOON, REASON)
+    end(registry, token)
+    assert registry.get(token).resume_at is None
+    assert registry.due(NOON) == []
+    assert registry.earliest_resume() is None
+
+
+@pytest.mark.parametrize("path", [(FAILED,), (CANCELLED,), (WAITING,), (BLOBS, PREFS, COMPLETED)])
+def test_what_is_not_under_way_is_not_put_off(registry: Registry, path: tuple[State, ...]) -> None:
+    token = add(registry).token
+    walk(registry, token, *path)
+    before = registry.get(token)
+    assert not registry.wait(token, NOON, REASON)
+    assert registry.get(token) == before
+
+
+def test_only_the_run_that_holds_the_lease_can_put_a_migration_off(registry: Registry) -> None:
+    token = add(registry).token
+    registry.acquire_lease(token, "the-new-run", 60)
+    assert not registry.wait(token, NOON, REASON, holder="the-old-run")
+    assert registry.get(token).state is REPO
+    assert registry.wait(token, NOON, REASON, holder="the-new-run")
+
+
+def test_those_whose_moment_has_come_are_found_the_longest_overdue_first(registry: Registry) -> None:
+    moments = {"b": 0, "a": -60, "c": 1, "d": 60}
+    tokens = {}
+    for name, seconds in moments.items():
+        tokens[name] = add(registry, f"did:web:{name}.example").token
+        registry.wait(tokens[name], NOON + timedelta(seconds=seconds), REASON)
+    add(registry, "did:web:e.example")
+    assert [m.token for m in registry.due(NOON)] == [tokens["a"], tokens["b"]]
+    assert registry.earliest_resume() == NOON - timedelta(seconds=60)
+    registry.resume(tokens["a"])
+    assert [m.token for m in registry.due(NOON)] == [tokens["b"]]
+    assert registry.earliest_resume() == NOON
+
+
+def test_one_that_waits_without_a_moment_is_due_at_once(registry: Registry) -> None:
+    token = add(registry).token
+    walk(registry, token, WAITING)
+    assert [m.token for m in registry.due(NOON)] == [token]
+    assert registry.earliest_resume() is None
+
+
+def test_of_eight_that_resume_or_cancel_what_waits_at_once_the_state_is_one_of_theirs(
+    registry: Registry, settings: Settings
+) -> None:
+    token = add(registry).token
+    registry.wait(token, NOON, REASON)
+    results = at_once(settings, 8, lambda mine, n: mine.cancel(token) if n % 2 else mine.resume(token))
+    after = registry.get(token)
+    assert after.state in {REPO, CANCELLED}
+    assert after.resume_at is None
+    assert all(result is None or isinstance(result, (Migration, ConflictError)) for result in results)
