@@ -26,10 +26,9 @@ from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.settings import Settings, load_settings
-from eurosky_pipeline.transfer import manifest as manifests
 from eurosky_pipeline.transfer.blob_copy import BlobCopier
 from eurosky_pipeline.transfer.blobs import TransferTotals, transfer_blobs
-from eurosky_pipeline.transfer.manifest import ManifestRow
+from eurosky_pipeline.transfer.manifest import ManifestRow, read_rows, write_manifest
 from eurosky_pipeline.transfer.plan import TransferPlan, plan_transfer
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import list_blobs
@@ -110,9 +109,9 @@ class Engine:
         """List, plan, and keep the books of blobs that are not moved; all of it measured."""
         meter, path = Meter(), self._files.scratch("blob_manifest.csv")
         listed = list_blobs(self._source, self._job.did)
-        manifests.write_manifest(manifests.build_manifest(Path(self._job.car), listed), path)
+        write_manifest(Path(self._job.car), listed, path)
         listed_s = meter.read()["wall_s"]
-        plan = self._plan(manifests.manifest_rows(manifests.read_manifest(path)))
+        plan = self._plan(read_rows(path))
         planned_s = meter.read()["wall_s"]
         totals = self._transfer(plan, _arrived)
         taken = meter.read()
