@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test bench fuzz lint lock clean
+.PHONY: demo test bench fuzz faults lint lock clean
 
 demo: $(INSTALLED)  ## a real account, moved between two real servers on this machine, and verified
 	@$(BIN)/eurosky demo
@@ -20,6 +20,9 @@ bench: $(INSTALLED)  ## the protocol core and the conversion beside plain baseli
 
 fuzz: $(INSTALLED)  ## look for bytes that break the parsers, for SECONDS in all; what is found stands in .fuzz/
 	@$(BIN)/python -m eurosky_pipeline_tests.fuzz --seconds $(SECONDS)
+
+faults: $(INSTALLED)  ## real migrations through every fault and twenty kills, into docs/reliability.md; about half an hour
+	@$(BIN)/python -m eurosky_pipeline_tests.faults --write docs/reliability.md
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
