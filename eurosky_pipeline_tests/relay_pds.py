@@ -62,7 +62,7 @@ def relay_pds(behind: str) -> Iterator[RelayPds]:
             fault = relay.faults.get(nsid)
             answer = fault(Asked(nsid, body, bearer)) if fault else None
             if answer is not None:
-                self._answer(answer.status, {"content-type": answer.content_type}, answer.body)
+                self._answer(answer.status, {"content-type": answer.content_type, **answer.headers}, answer.body)
                 return
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
             passed = http.request(self.command, f"{behind}{self.path}", headers=headers, content=body)

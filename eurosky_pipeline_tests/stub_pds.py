@@ -13,12 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent: `announced_bytes`, if given, is a Content-Length that the body does not keep."""
+    """What is sent: `announced_bytes`, if given, is a Content-Length that the body does not keep; `headers` are further
+    ones, which a relay sends."""
 
     body: bytes = b""
     status: int = 200
     content_type: str = "application/json"
     announced_bytes: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_json(cls, value: object, status: int = 200) -> Answer:
