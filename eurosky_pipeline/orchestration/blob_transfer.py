@@ -67,7 +67,7 @@ class BlobTransferResource(ConfigurableResource["BlobTransferResource"]):
                 policy=RetryPolicy(retries, settings.max_wait_s),
                 on_bytes=on_bytes,
             )
-            return transfer_blobs(
+            totals = transfer_blobs(
                 plan,
                 copier,
                 step.registry,
@@ -77,6 +77,10 @@ class BlobTransferResource(ConfigurableResource["BlobTransferResource"]):
                 stop=step.stop,
                 on_settled=on_settled,
             )
+        if plan.to_move and totals.has_moved_nothing_for_now:
+            for client in (source, destination):
+                describe_server(client)  # raises where it is the host, and not the blobs
+        return totals
 
     @property
     def workers(self) -> int:

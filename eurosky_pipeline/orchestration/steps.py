@@ -22,6 +22,7 @@ from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import STOPPED, State
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.xrpc.workers import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def migration_step(
         PutOff: the migration waits, since now or since another step of this run.
     """
     token = context.partition_key
-    registry, stop = registry_resource.opened(), threading.Event()
+    registry, stop = registry_resource.opened(), Stop()
     try:
         with hold_lease(registry, token, context.run.run_id, stop) as is_first_step:
             migration = _take_up(registry, token, is_first_step=is_first_step)

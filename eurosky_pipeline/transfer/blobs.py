@@ -48,6 +48,15 @@ class TransferTotals:
     def blobs_settled(self) -> int:
         return self.blobs_completed + len(self.failed)
 
+    @property
+    def has_moved_nothing_for_now(self) -> bool:
+        """Whether all that was tried has failed, and not for good."""
+        return (
+            bool(self.failed)
+            and not self.by_outcome.get(Outcome.TRANSFERRED)
+            and all(outcome.error_class == "transient" for outcome in self.failed)
+        )
+
     def count(self, outcome: BlobOutcome) -> None:
         self.by_outcome[outcome.outcome] = self.by_outcome.get(outcome.outcome, 0) + 1
         if not outcome.is_there:

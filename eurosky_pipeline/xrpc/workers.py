@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -14,6 +15,32 @@ Result = TypeVar("Result")
 _WAITING_PER_WORKER = 2
 
 
+class Stop(threading.Event):
+    """The wish that work ends: for good (`set`), or for as long as it takes to end what goes on (`halt`, `lift`).
+
+    One wait, one look is enough for whoever works, whichever of the two it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._is_for_good = False
+
+    def set(self) -> None:
+        with self._lock:
+            self._is_for_good = True
+            super().set()
+
+    def halt(self) -> None:
+        super().set()
+
+    def lift(self) -> None:
+        """Take `halt` back; `set` stays."""
+        with self._lock:
+            if not self._is_for_good:
+                self.clear()
+
+
 def run_workers(
     items: Iterable[Item], work: Callable[[Item], Result], *, workers: int, stop: threading.Event
 ) -> Generator[Result]:
@@ -21,7 +48,8 @@ def run_workers(
 
     At most twice as many items as workers are taken ahead, so that a long list costs no memory, and a slow item keeps
     one worker busy and no other. If anything raises (an item's work, the caller, an interruption), `stop` is set, the
-    threads are joined, and the exception goes on.
+    threads are joined, and the exception goes on. A `Stop` is set only until then: what comes after a failure, such as
+    another try, may use it.
     """
     source = iter(items)
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="blob") as pool:
@@ -36,9 +64,22 @@ def run_workers(
                 for future in sorted(done, key=_has_failed):  # a failure ends it: hand out what succeeded first
                     yield future.result()
         except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            with _halted(stop):
+                pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _halted(stop: threading.Event) -> Iterator[None]:
+    if not isinstance(stop, Stop):
+        stop.set()
+        yield
+        return
+    stop.halt()
+    try:
+        yield
+    finally:
+        stop.lift()
 
 
 def _has_failed(future: Future[Result]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eurosky_pipeline.xrpc.workers import run_workers
+from eurosky_pipeline.xrpc.workers import Stop, run_workers
 
 
 def test_every_item_is_worked_on_exactly_once() -> None:
@@ -92,3 +92,38 @@ def test_closing_it_early_sets_stop_and_joins_the_threads() -> None:
     results.close()
     assert stop.is_set()
     assert threading.active_count() == before
+
+
+def test_after_a_failure_the_stop_can_be_waited_on_again() -> None:
+    stop, seen, both = Stop(), [], threading.Barrier(2, timeout=5)
+
+    def work(n: int) -> None:
+        both.wait()
+        if n == 0:
+            raise ValueError("the first")
+        seen.append(stop.wait(5))  # ends at once, since the first has failed
+
+    with pytest.raises(ValueError, match="the first"):
+        list(run_workers(range(2), work, workers=2, stop=stop))
+    assert seen == [True]
+    assert not stop.is_set()
+
+
+def test_a_caller_that_leaves_lifts_what_it_halted() -> None:
+    stop = Stop()
+    running = run_workers(range(9), str, workers=2, stop=stop)
+    next(running)
+    running.close()
+    assert not stop.is_set()
+
+
+def test_what_was_stopped_for_good_meanwhile_stays_stopped() -> None:
+    stop = Stop()
+
+    def work(_: int) -> None:
+        stop.set()  # as the loss of the lease does
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        list(run_workers(range(1), work, workers=1, stop=stop))
+    assert stop.is_set()
