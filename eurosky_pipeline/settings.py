@@ -4,6 +4,7 @@ What belongs here: names, types, defaults and meanings of the variables that `.e
 What does not: anything that acts on them.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,12 +20,16 @@ DEFAULT_PLC_URL = "https://plc.directory"
 LEGACY_TRANSFORM = "legacy_blobs"
 """The record transform that has a switch of its own."""
 MAX_RECORD_TRANSFORMS = 32
+_BYPASS_KEY = re.compile(r"[\x21-\x7e]{1,1024}", re.ASCII)
+_BASE_URL = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE)
 
 
 class Settings(BaseSettings):
     """Every setting of the pipeline; the environment variable is the field's alias. Frozen once read."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(
         default_factory=lambda: platformdirs.user_state_path("eurosky"),
@@ -91,6 +96,17 @@ class Settings(BaseSettings):
         validation_alias="EUROSKY_MAX_WAIT_S",
         description="Longest wait for a host's rate limit within a run, in seconds",
     )
+    rate_limit_bypass: SecretStr | None = Field(
+        default=None,
+        validation_alias="EUROSKY_RATE_LIMIT_BYPASS",
+        description="Keys that lift hosts' rate limits, `host=key`, comma-separated, or a JSON object (unset: none)",
+    )
+    max_bytes_per_s: int | None = Field(
+        default=None,
+        ge=1024,
+        validation_alias="EUROSKY_MAX_BYTES_PER_S",
+        description="Most bytes a second that a run moves, down and up together (unset: as many as go)",
+    )
     progress_update_interval: int = Field(
         default=10,
         ge=1,
@@ -128,6 +144,14 @@ class Settings(BaseSettings):
             raise ValueError("is no URL like https://plc.directory")
         return value.rstrip("/")
 
+    @field_validator("rate_limit_bypass")
+    @classmethod
+    def _bypass_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        """Read here only to tell of a fault early, and without a word of what stands there."""
+        if value is not None:
+            _keys_by_host(value.get_secret_value())
+        return value
+
     @field_validator("record_transforms", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
@@ -159,6 +183,44 @@ class Settings(BaseSettings):
     @property
     def resolved_artifacts(self) -> Path:
         return self.artifacts or self.home / "artifacts"
+
+    def bypass_key(self, base_url: str) -> SecretStr | None:
+        """The key that lifts the rate limits of exactly this host, `scheme://host[:port]`; None if there is none."""
+        if self.rate_limit_bypass is None:
+            return None
+        key = _keys_by_host(self.rate_limit_bypass.get_secret_value()).get(_host_and_port(base_url))
+        return None if key is None else SecretStr(key)
+
+
+def _keys_by_host(text: str) -> dict[tuple[str, int], str]:
+    """`{"host": "key"}`, or `host=key,host:port=key`. Raises ValueError, whose text repeats nothing."""
+    if text.lstrip().startswith("{"):
+        try:
+            pairs = json.loads(text, object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            raise ValueError("is no JSON object of hosts and keys") from None
+    else:
+        pairs = [pair.strip().partition("=")[::2] for pair in text.split(",")]
+    keys: dict[tuple[str, int], str] = {}
+    for host, key in pairs:
+        if not isinstance(key, str) or not _BYPASS_KEY.fullmatch(key):
+            raise ValueError("holds something that is no host=key, with a key of printable ASCII without spaces")
+        address = _host_and_port(host if "://" in host else f"https://{host}")
+        if keys.setdefault(address, key) != key:
+            raise ValueError("holds two keys for one host")
+    return keys
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    """What is connected to, in one spelling. Raises ValueError, whose text repeats nothing."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").removesuffix("."), parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or not _BASE_URL.fullmatch(url):
+        raise ValueError("holds something that is no host like pds.example.com or localhost:2583")
+    return host, port or (80 if url.startswith("http://") else 443)
 
 
 def _absolute_path(path: Path) -> Path:

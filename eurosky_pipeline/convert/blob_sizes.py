@@ -60,7 +60,7 @@ def fetch_blob_sizes(
         workers: requests at the same time.
         stop: ends it within the time of one answer; set, too, when this raises.
         retry: how often and how long (None: a policy's defaults).
-        pace: shared with whoever else asks the source (None: nobody).
+        pace: shared with whoever else asks the source (None: the source's own, if it has one).
         max_blob_bytes: of a blob whose size the source does not tell, and which has to be counted.
         on_size: told of each blob, in this thread, as its size (None: unknown) comes to be known.
 
@@ -70,7 +70,7 @@ def fetch_blob_sizes(
         HostUnreachable: for `GIVE_UP_AFTER` blobs in a row no answer came.
     """
     retry = retry or RetryPolicy()
-    paced = source.with_pace(pace or HostPace(source.host, max_wait_s=retry.max_wait_s), stop)
+    paced = source.with_pace(pace or source.pace or HostPace(source.host, max_wait_s=retry.max_wait_s), stop)
     ask = partial(_ask, partial(blob_size, paced, did, max_bytes=max_blob_bytes, stop=stop), stop)
     once = RetryPolicy(retries=0, max_wait_s=retry.max_wait_s)
     sizes: dict[Cid, int] = {}

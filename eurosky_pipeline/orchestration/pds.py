@@ -1,5 +1,7 @@
 """The two servers of a migration, as clients that a whole run shares."""
 
+from urllib.parse import urlsplit
+
 import httpx
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
@@ -12,30 +14,38 @@ from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.sandbox.directory import directory_for
 from eurosky_pipeline.sandbox.state import allowed_addresses
 from eurosky_pipeline.settings import Settings, load_settings
+from eurosky_pipeline.xrpc.bandwidth import Bandwidth
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import describe_server
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline.xrpc.session import log_in
+from eurosky_pipeline.xrpc.pacing import HostPace
+from eurosky_pipeline.xrpc.session import log_in, log_in_when_asked
 
 
 class PdsResource(ConfigurableResource["PdsResource"]):
-    """Clients of the two servers of a migration: one connection pool and one login a side, for the whole run."""
+    """Clients of the two servers of a migration, for the whole run: one connection pool, one login a side, one pace a
+    host and one bandwidth for all."""
 
     _settings: Settings = PrivateAttr()
     _http: httpx.Client = PrivateAttr()
     _policy: HostPolicy = PrivateAttr()
+    _bandwidth: Bandwidth | None = PrivateAttr(default=None)
     _clients: dict[tuple[str, Side], XrpcClient] = PrivateAttr(default_factory=dict)
+    _paces: dict[str, HostPace] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         self._settings = load_settings()
         self._policy = HostPolicy(self._settings.is_private_hosts_allowed, allowed_addresses(self._settings.home))
         self._http = new_http_client(self._settings.parallel_blobs, self._policy)
+        limit = self._settings.max_bytes_per_s
+        self._bandwidth = None if limit is None else Bandwidth(limit)
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         self._http.close()
 
     def source(self, step: Step) -> XrpcClient:
-        """The source, with the account's session where its password was given. Raises EuroskyError."""
+        """The source. It is asked as the public asks; where that is refused, and the account's password was given, with
+        the account's session from then on. Raises EuroskyError."""
         return self._client(step, Side.SOURCE, step.migration.source_pds)
 
     def destination(self, step: Step) -> XrpcClient:
@@ -62,16 +72,31 @@ class PdsResource(ConfigurableResource["PdsResource"]):
     def _client(self, step: Step, side: Side, url: str) -> XrpcClient:
         key = (step.token, side)
         if key not in self._clients:
-            public = XrpcClient(self._http, self._policy.check_reachable(url))
-            password = step.registry.password(step.token, side)
-            if password is None and side is Side.DESTINATION:
-                raise SettingsError(
-                    f"no destination password is stored for {step.token}",
-                    code="credentials_missing",
-                    hint="add the migration again with --destination-password-env",
-                )
-            client = (
-                public if password is None else public.with_authorization(log_in(public, step.migration.did, password))
-            )
-            self._clients[key] = client
-        return self._clients[key]
+            public = self._public(step, self._policy.check_reachable(url))
+            did, password = step.migration.did, step.registry.password(step.token, side)
+            if side is Side.DESTINATION:
+                if password is None:
+                    raise SettingsError(
+                        f"no destination password is stored for {step.token}",
+                        code="credentials_missing",
+                        hint="add the migration again with --destination-password-env",
+                    )
+                self._clients[key] = public.with_authorization(log_in(public, did, password))
+            elif password is None:
+                self._clients[key] = public
+            else:
+                self._clients[key] = public.with_authorization(log_in_when_asked(public, did, password))
+        return self._clients[key].with_stop(step.stop)
+
+    def _public(self, step: Step, base_url: str) -> XrpcClient:
+        pace = self._paces.setdefault(
+            base_url, HostPace(urlsplit(base_url).netloc, max_wait_s=self._settings.max_wait_s)
+        )
+        return XrpcClient(
+            self._http,
+            base_url,
+            pace=pace,
+            stop=step.stop,
+            bandwidth=self._bandwidth,
+            bypass=self._settings.bypass_key(base_url),
+        )

@@ -40,6 +40,7 @@ class Rule:
         says: pieces of the answer's `message`, in lower case, one of which it must hold.
         at: patterns, one of which the endpoint's NSID must match.
         is_renewable: a session's access token is to be renewed, and the request made once more.
+        is_for_account: the account may be let in: who asked without a session is to open one, and to ask once more.
     """
 
     kind: type[EuroskyError]
@@ -50,6 +51,7 @@ class Rule:
     says: tuple[str, ...] = ()
     at: tuple[str, ...] = ("*",)
     is_renewable: bool = False
+    is_for_account: bool = False
 
     def fits(self, status: int, name: str, message: str, nsid: str) -> bool:
         return (
@@ -91,9 +93,7 @@ _IMPORT_FAILED = (
     "try again later; the reference PDS says this also of a repository that it cannot read: "
     "`eurosky car inspect` on the exported file tells whether it is whole"
 )
-_OPEN_FAILED = (
-    "try again later; the reference PDS says this also where a deactivated account has the handle or the e-mail"
-)
+_OPEN_FAILED = "try again later; the reference PDS says so, too, where a deactivated account has the handle or e-mail"
 _DID = "the DID document has to name this host, its key and the handle first"
 
 RULES: tuple[Rule, ...] = (
@@ -108,9 +108,10 @@ RULES: tuple[Rule, ...] = (
         "repo_deactivated",
         "give the account's password with --source-password-env",
         names=("RepoDeactivated",),
+        is_for_account=True,
     ),
-    Rule(RepoUnavailable, "repo_taken_down", _MODERATORS, names=("RepoTakendown",)),
-    Rule(RepoUnavailable, "repo_suspended", _MODERATORS, names=("RepoSuspended",)),
+    Rule(RepoUnavailable, "repo_taken_down", _MODERATORS, names=("RepoTakendown",), is_for_account=True),
+    Rule(RepoUnavailable, "repo_suspended", _MODERATORS, names=("RepoSuspended",), is_for_account=True),
     # who we are: the account, then the password, then the tokens
     Rule(AuthError, "account_taken_down", _MODERATORS, names=("AccountTakedown",)),
     Rule(AuthError, "account_taken_down", _MODERATORS, (401,), says=_DOWN, at=_LOG_IN),
@@ -228,12 +229,12 @@ RULES: tuple[Rule, ...] = (
     Rule(BlobNotFound, "missing_at_source", _LOST, names=("BlobNotFound",)),
     Rule(BlobNotFound, "missing_at_source", _LOST, (404,), at=_GET_BLOB),
     Rule(BlobNotFound, "missing_at_source", _LOST, says=("blob not found",), at=_GET_BLOB),
-    Rule(RequestRefused, "blob_refused", _KEPT_BACK, (401,), at=_GET_BLOB),
+    Rule(RequestRefused, "blob_refused", _KEPT_BACK, (401,), at=_GET_BLOB, is_for_account=True),
     Rule(RequestRefused, "blob_refused", _KEPT_BACK, (403,), at=_ANY_BLOB),
     # whatever else a status says
     Rule(RequestRefused, "content_type_refused", _CONTENT_TYPE, (415,)),
     Rule(RequestRefused, "content_type_refused", _CONTENT_TYPE, says=("wrong request encoding",)),
-    Rule(AuthError, "auth", _AGAIN, (401,), is_renewable=True),
+    Rule(AuthError, "auth", _AGAIN, (401,), is_renewable=True, is_for_account=True),
     Rule(AuthError, "forbidden", _MAIN_PASSWORD, (403,)),
     Rule(RequestRefused, "not_a_pds", _NOT_A_PDS, (501,)),
     Rule(RequestRefused, "not_a_pds", _NOT_A_PDS, (404,), names=("",)),
@@ -282,6 +283,16 @@ def error_for_answer(
 def is_token_refused(status: int, body: Mapping[str, object], nsid: str) -> bool:
     """Whether the answer says that the session's access token has to be renewed."""
     return _rule_for(status, body, nsid).is_renewable
+
+
+def is_account_asked_for(status: int, body: Mapping[str, object], nsid: str) -> bool:
+    """Whether a request without a session was refused, and the account itself might be let in."""
+    return _rule_for(status, body, nsid).is_for_account
+
+
+def is_rate_limit(status: int, body: Mapping[str, object], nsid: str) -> bool:
+    """Whether the answer says that the host was asked too often; not all do so with 429."""
+    return _rule_for(status, body, nsid).kind is RateLimited
 
 
 def _rule_for(status: int, body: Mapping[str, object], nsid: str) -> Rule:

@@ -36,6 +36,10 @@ FEW_SHARE = 10
 """Few are left when it is the tenth part of the limit, or less."""
 _FEW = 50
 """The same where the limit is not told."""
+ALONE_S = 8.0
+"""How long, after a refusal, the one request that finds out for all has for it before another one may try."""
+_SAME_WINDOW_S = 2.0
+"""Resets that are told in whole seconds, by two answers, are the same when they differ by no more."""
 _LOOK_AGAIN_S = 0.1
 _MOST_DOUBLED = 10
 
@@ -45,12 +49,18 @@ Pause = Callable[[threading.Event, float], bool]
 
 @dataclass(slots=True)
 class _Endpoint:
-    """What is known of one endpoint's limit; the moments are on the pace's clock."""
+    """What is known of one endpoint's limit; the moments are on the pace's clock.
+
+    `remaining` is the least that an answer of this window told. A host counts a request when it comes, and answers
+    uploads long after, in any order: what was answered is in that number, and of what is under way nobody knows. So as
+    much is left as `remaining` less `under_way`; at the least, and exactly when all are answered.
+    """
 
     under_way: int = 0
     told: RateLimit | None = None
     remaining: int = 0
     resets_at_s: float = 0.0
+    begun_at_s: float = 0.0
     next_at_s: float = 0.0
     held_until_s: float = 0.0
     refusals: int = 0
@@ -60,35 +70,38 @@ class _Endpoint:
         """How long to wait before the next request, and whether it is for the host's limit to end."""
         if now_s < self.held_until_s:
             return self.held_until_s - now_s, True
-        if self.refusals and self.under_way:
+        if self.refusals and self.under_way and now_s < self.begun_at_s + ALONE_S:
             return _LOOK_AGAIN_S, False  # until the one that is under way has found out
         if self._is_open(now_s):
             return 0.0, False
         if self.remaining <= 0:
             return self.resets_at_s + GRACE_S - now_s, True
+        if self.remaining <= self.under_way:
+            return _LOOK_AGAIN_S, False  # until an answer tells whether any is left
         is_spread = 0.0 < self._step_s(now_s) <= longest_step_s
         return (max(0.0, self.next_at_s - now_s) if is_spread else 0.0), False
 
     def begin(self, now_s: float) -> None:
-        self.under_way += 1
         self.next_at_s = now_s + self._step_s(now_s)
-        self.remaining -= 1
+        self.begun_at_s = now_s
+        self.under_way += 1
 
     def _is_open(self, now_s: float) -> bool:
-        return self.told is None or now_s >= self.resets_at_s + (GRACE_S if self.remaining <= 0 else 0.0)
+        return self.told is None or now_s >= self.resets_at_s + GRACE_S
 
     def _step_s(self, now_s: float) -> float:
         """Between two requests, so that what is left lasts until the reset; 0 while there is plenty."""
-        if self._is_open(now_s) or self.told is None or self.remaining <= 0:
+        left = self.remaining - self.under_way
+        if self._is_open(now_s) or self.told is None or left <= 0:
             return 0.0
         few = _FEW if self.told.limit is None else self.told.limit // FEW_SHARE
-        return (self.resets_at_s - now_s) / self.remaining if self.remaining <= few else 0.0
+        return max(0.0, self.resets_at_s - now_s) / left if left <= few else 0.0
 
     def heed(self, told: RateLimit, now_s: float) -> None:
-        """An answer's own word, less the requests that it cannot know of."""
-        self.told = told
-        self.remaining = told.remaining - (self.under_way - 1)
-        self.resets_at_s = now_s + told.reset_s
+        resets_at_s = now_s + told.reset_s
+        is_same_window = now_s < self.resets_at_s and abs(resets_at_s - self.resets_at_s) <= _SAME_WINDOW_S
+        self.remaining = min(self.remaining, told.remaining) if self.told and is_same_window else told.remaining
+        self.told, self.resets_at_s = told, resets_at_s
 
     def hold(self, told_s: float | None, now_s: float) -> None:
         hold_s = FIRST_HOLD_S * 2 ** min(self.refusals - 1, _MOST_DOUBLED) if told_s is None else told_s + GRACE_S
@@ -96,15 +109,22 @@ class _Endpoint:
 
 
 class Turn:
-    """Leave to send one request; its answer's status and headers are to be given to `heed`."""
+    """Leave to send one request; its answer's status and headers are to be given to `heed`, which ends it."""
 
     def __init__(self, pace: HostPace, endpoint: _Endpoint) -> None:
         self._pace = pace
         self._endpoint = endpoint
         self._holds_seen = endpoint.holds
+        self._is_over = False
 
     def heed(self, status: int, headers: Mapping[str, str]) -> None:
-        self._pace._heed(self._endpoint, self._holds_seen, status, headers)
+        """429 is for every refusal for having asked too often, whichever status it came with."""
+        self._pace._heed(self, status, headers)
+
+    def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._endpoint.under_way -= 1
 
 
 class HostPace:
@@ -133,7 +153,7 @@ class HostPace:
 
     @contextmanager
     def turn(self, nsid: str, stop: threading.Event) -> Iterator[Turn]:
-        """Wait until the host may be asked for `nsid`; the turn lasts until the block ends.
+        """Wait until the host may be asked for `nsid`; the turn lasts until its answer is heeded, or the block ends.
 
         Raises:
             RateLimited: that would be in more than `max_wait_s`; `retry_after_s` says when.
@@ -144,7 +164,7 @@ class HostPace:
             yield turn
         finally:
             with self._lock:
-                turn._endpoint.under_way -= 1
+                turn._end()
 
     def _wait(self, nsid: str, stop: threading.Event) -> Turn:
         is_stopped = stop.is_set()
@@ -165,13 +185,14 @@ class HostPace:
             is_stopped = self._pause(stop, wait_s)
         raise StoppedError(f"asked to stop before {self.host} was asked for {nsid}")
 
-    def _heed(self, endpoint: _Endpoint, holds_seen: int, status: int, headers: Mapping[str, str]) -> None:
+    def _heed(self, turn: Turn, status: int, headers: Mapping[str, str]) -> None:
         told = rate_limit_of(headers)
         with self._lock:
-            now_s = self._clock()
+            endpoint, now_s = turn._endpoint, self._clock()
+            turn._end()
             if told is not None:
                 endpoint.heed(told, now_s)
-            is_news = holds_seen == endpoint.holds  # and no answer to what was under way when the hold began
+            is_news = turn._holds_seen == endpoint.holds  # and no answer to what was under way when the hold began
             if status == 429:
                 if is_news:
                     endpoint.holds += 1

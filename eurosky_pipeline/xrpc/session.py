@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, TransientError
+from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, StoppedError, TransientError
 from eurosky_pipeline.xrpc.client import Json, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, AuthError, RequestRefused
 
@@ -37,9 +37,12 @@ class _Tokens:
 
 
 class Session:
-    """An open session; made by `log_in`. Implements `client.Authorization`."""
+    """A session: open where `log_in` made it, and where `log_in_when_asked` did, from when a host first wants one.
 
-    def __init__(self, public: XrpcClient, did: str, password: SecretStr, tokens: _Tokens) -> None:
+    Implements `Authorization`.
+    """
+
+    def __init__(self, public: XrpcClient, did: str, password: SecretStr, tokens: _Tokens | None) -> None:
         self.did = did
         self._public = public
         self._password = password
@@ -52,11 +55,13 @@ class Session:
     def __repr__(self) -> str:
         return f"Session(did={self.did!r}, host={self._public.host!r})"
 
-    def access_token(self) -> str:
-        return self._tokens.access
+    def access_token(self) -> str | None:
+        """The token to send now; None while the session is not open."""
+        return _access(self._tokens)
 
     def secrets(self) -> tuple[str, ...]:
-        return (self._password.get_secret_value(), self._tokens.access, self._tokens.refresh)
+        tokens = self._tokens
+        return (self._password.get_secret_value(), *((tokens.access, tokens.refresh) if tokens else ()))
 
     def is_doubtful(self, token: str) -> bool:
         """Whether a host that fails (500) may do so because of this token; the reference PDS does on `uploadBlob`.
@@ -65,49 +70,60 @@ class Session:
         that is no token at all (a JWT); but the last only once a session, since a host may have a kind of its own.
         """
         tokens = self._tokens
-        if token != tokens.access:
+        if tokens is None or token != tokens.access:
             return True
         lifetime_s = _lifetime_s(token)
         if lifetime_s is None:
             return self._attempts == 0
         return time.monotonic() - tokens.received_s >= lifetime_s
 
-    def renew(self, stale_token: str) -> None:
-        """Replace the access token, if it is still `stale_token`; log in again where the refresh is refused.
+    def renew(self, stale_token: str | None, stop: threading.Event | None = None) -> None:
+        """Replace the access token, if it is still `stale_token`; log in again where the refresh is refused, and where
+        there is no session yet (None).
 
         Threads that ask while another one does it share what comes of that, a failure included.
 
+        Args:
+            stop: ends the wait for the host's leave; whoever waits for another thread waits until that one is done.
+
         Raises:
-            AuthError: the password is no longer accepted either; for good.
+            StoppedError: `stop` was set.
+            AuthError: the password is not, or no longer, accepted either; for good.
             FatalError, PermanentError: the host opened a session for another account, or none; for good.
             TransientError: the host cannot be asked just now.
         """
         attempts_seen = self._attempts
         with self._lock:
-            if self._tokens.access != stale_token:
+            if _access(self._tokens) != stale_token:
                 return  # another thread has renewed it while this one waited
             if self._refusal is not None:
                 raise self._refusal  # asking again, once a thread, would only use up the host's few logins
             if self._failure is not None and self._attempts != attempts_seen:
                 raise self._failure  # of an attempt that ended while this thread waited
             try:
-                self._failure, self._tokens = None, self._refreshed()
+                public = self._public if stop is None else self._public.with_stop(stop)
+                self._failure, self._tokens = None, self._renewed(public)
             except TransientError as error:
                 self._failure = error
                 raise
             finally:
                 self._attempts += 1
 
-    def _refreshed(self) -> _Tokens:
+    def _renewed(self, public: XrpcClient) -> _Tokens:
+        tokens = self._tokens
+        if tokens is None:
+            return self._logged_in(public)
         try:
-            refreshing = self._public.with_authorization(self)  # it knows what must not be repeated
-            return _tokens_of(refreshing.procedure(REFRESH_SESSION, bearer=self._tokens.refresh), self._public.host)
+            refreshing = public.with_authorization(self)  # it knows what must not be repeated
+            return _tokens_of(refreshing.procedure(REFRESH_SESSION, bearer=tokens.refresh), public.host)
         except (AuthError, RequestRefused):
-            return self._logged_in_again()
+            return self._logged_in(public)
 
-    def _logged_in_again(self) -> _Tokens:
+    def _logged_in(self, public: XrpcClient) -> _Tokens:
         try:
-            return _create_session(self._public, self.did, self._password)
+            return _create_session(public, self.did, self._password)
+        except StoppedError:  # somebody was in a hurry; the host has refused nothing
+            raise
         except (FatalError, PermanentError) as error:
             self._refusal = error
             raise
@@ -124,6 +140,15 @@ def log_in(public: XrpcClient, did: str, password: SecretStr) -> Session:
     return Session(public, did, password, _create_session(public, did, password))
 
 
+def log_in_when_asked(public: XrpcClient, did: str, password: SecretStr) -> Session:
+    """A session that opens itself when the host does not answer a request without one, and then stays open.
+
+    What is public is so asked for as the public asks, and a login made, once, only where it is needed: for an account
+    that is deactivated, say. Never raises; what `log_in` would raise is raised by the request.
+    """
+    return Session(public, did, password, None)
+
+
 def _create_session(public: XrpcClient, did: str, password: SecretStr) -> _Tokens:
     answer = public.procedure(CREATE_SESSION, {"identifier": did, "password": password})
     if answer.get("did") != did:
@@ -133,6 +158,10 @@ def _create_session(public: XrpcClient, did: str, password: SecretStr) -> _Token
             hint="check the host; do not send it this password again",
         )
     return _tokens_of(answer, public.host)
+
+
+def _access(tokens: _Tokens | None) -> str | None:
+    return tokens.access if tokens else None
 
 
 def _tokens_of(answer: Json, host: str) -> _Tokens:

@@ -11,9 +11,8 @@ refusal is a SettingsError with code `host_refused`, from whichever layer, and n
 
 from __future__ import annotations
 
-import select
 import socket
-import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,20 +21,14 @@ from typing import Any
 import httpcore
 import httpx
 
-from eurosky_pipeline.xrpc.errors import AnswerInvalid
+from eurosky_pipeline.xrpc.connection import STOP, BoundedStream, socket_errors, stopped_by
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.proxies import Proxies
 from eurosky_pipeline.xrpc.resolver import Endpoint
 
-MAX_HEAD_BYTES = 64 * 1024
-"""For all that is no body: status line and headers, 1xx answers before them; and between two pieces of a body, chunk
-sizes, extensions and trailers. Honest heads are below 16 KiB."""
-HEAD_TIMEOUT_S = 60.0
-"""For the same, from its first byte; the wait for that one is the client's read time-out."""
 MAX_ADDRESSES = 8
 """Tried before a host is given up; a name may have hundreds."""
 CONNECT_TIMEOUT_S = 10.0
-
 _SAME_IN_HTTPX = {
     getattr(httpcore, name): getattr(httpx, name)
     for name in (
@@ -79,7 +72,8 @@ class GuardedTransport(httpx.BaseTransport):
         if proxy is not None:
             self._policy.endpoints(request.url.raw_host.decode("ascii"), request.url.port or 443)
         pool = self._direct if proxy is None else self._by_proxy[proxy]
-        with _httpx_errors():
+        stop = request.extensions.get(STOP)
+        with _httpx_errors(), stopped_by(stop):
             answer = pool.handle_request(
                 httpcore.Request(
                     method=request.method,
@@ -100,7 +94,7 @@ class GuardedTransport(httpx.BaseTransport):
         return _Answer(
             answer.status,
             headers=[(name, value) for name, value in answer.headers if name.lower() != b"set-cookie"],
-            stream=_Body(answer, stream),
+            stream=_Body(answer, stream, stop),
             extensions=answer.extensions,
         )
 
@@ -138,71 +132,6 @@ class GuardedBackend(httpcore.NetworkBackend):
         raise last or httpcore.ConnectTimeout("timed out")
 
 
-class BoundedStream(httpcore.NetworkStream):
-    """A connection that does not listen for ever: see MAX_HEAD_BYTES and HEAD_TIMEOUT_S.
-
-    The count starts with each request written, and anew with `restart`: after a head, and after each piece of a body.
-    Bodies have their own bounds, where they are read.
-    """
-
-    def __init__(self, sock: socket.socket, host: str) -> None:
-        self._socket = sock
-        self._host = host
-        self.restart()
-
-    def restart(self) -> None:
-        self._overhead_bytes = 0
-        self._first_byte_s: float | None = None
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._overhead_bytes >= MAX_HEAD_BYTES:
-            raise AnswerInvalid(f"{self._host} sent more than {MAX_HEAD_BYTES} bytes of headers")
-        if self._first_byte_s is not None:
-            left_s = self._first_byte_s + HEAD_TIMEOUT_S - time.monotonic()
-            if left_s <= 0:
-                raise httpcore.ReadTimeout(f"its headers took more than {HEAD_TIMEOUT_S:.0f} s")
-            timeout = left_s if timeout is None else min(timeout, left_s)
-        with _socket_errors(httpcore.ReadTimeout, httpcore.ReadError):
-            self._socket.settimeout(timeout)
-            data = self._socket.recv(min(max_bytes, MAX_HEAD_BYTES - self._overhead_bytes))
-        self._overhead_bytes += len(data)
-        if self._first_byte_s is None:
-            self._first_byte_s = time.monotonic()
-        return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.restart()
-        rest = memoryview(buffer)
-        with _socket_errors(httpcore.WriteTimeout, httpcore.WriteError):
-            while rest:
-                self._socket.settimeout(timeout)
-                rest = rest[self._socket.send(rest) :]
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        with _socket_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
-            try:
-                self._socket.settimeout(timeout)
-                return BoundedStream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._host)
-            except Exception:
-                self.close()
-                raise
-
-    def get_extra_info(self, info: str) -> Any:
-        """What httpcore's own streams tell."""
-        if info == "is_readable":  # while idle: the other side has hung up, or speaks without being asked
-            return _is_readable(self._socket)
-        if info == "ssl_object":
-            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
-        if info in {"client_addr", "server_addr"}:
-            return self._socket.getsockname() if info == "client_addr" else self._socket.getpeername()
-        return self._socket if info == "socket" else None
-
-
 class _Answer(httpx.Response):
     @property
     def has_redirect_location(self) -> bool:
@@ -214,13 +143,19 @@ class _Answer(httpx.Response):
 class _Body(httpx.SyncByteStream):
     """A body whose every piece starts the count of what comes between pieces anew."""
 
-    def __init__(self, answer: httpcore.Response, stream: object) -> None:
+    def __init__(self, answer: httpcore.Response, stream: object, stop: threading.Event | None) -> None:
         self._answer = answer
         self._stream = stream
+        self._stop = stop
 
     def __iter__(self) -> Iterator[bytes]:
+        pieces = iter(self._answer.iter_stream())
         with _httpx_errors():
-            for piece in self._answer.iter_stream():
+            while True:
+                with stopped_by(self._stop):
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
                 if isinstance(self._stream, BoundedStream):
                     self._stream.restart()
                 yield piece
@@ -230,7 +165,7 @@ class _Body(httpx.SyncByteStream):
 
 
 def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
-    with _socket_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
+    with socket_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
         sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
         try:
             sock.settimeout(timeout_s)
@@ -242,14 +177,6 @@ def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:
         return sock
 
 
-def _is_readable(sock: socket.socket) -> bool:
-    if sock.fileno() < 0:
-        return True
-    poll = select.poll()  # select() cannot watch descriptors from 1024 up
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _as_httpcore(proxy: httpx.Proxy) -> httpcore.Proxy:
     return httpcore.Proxy(
         url=httpcore.URL(
@@ -258,16 +185,6 @@ def _as_httpcore(proxy: httpx.Proxy) -> httpcore.Proxy:
         auth=proxy.raw_auth,
         headers=proxy.headers.raw,
     )
-
-
-@contextmanager
-def _socket_errors(on_timeout: type[Exception], on_error: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise on_timeout(str(error)) from error
-    except OSError as error:
-        raise on_error(str(error)) from error
 
 
 @contextmanager

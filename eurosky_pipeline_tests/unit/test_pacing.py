@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from eurosky_pipeline.errors import StoppedError
 from eurosky_pipeline.xrpc.errors import RateLimited
-from eurosky_pipeline.xrpc.pacing import FIRST_HOLD_S, GRACE_S, HostPace
+from eurosky_pipeline.xrpc.pacing import ALONE_S, FIRST_HOLD_S, GRACE_S, HostPace
 
 NSID = "com.atproto.sync.getBlob"
 STOP = threading.Event()
@@ -42,6 +43,17 @@ def limit(most: int, remaining: int, reset_s: float) -> dict[str, str]:
 
 def paced(fake: FakeTime, max_wait_s: float = 120) -> HostPace:
     return HostPace("pds.example", max_wait_s=max_wait_s, clock=fake.clock, pause=fake.pause)
+
+
+def paced_until(fake: FakeTime, *, pauses: int, then: Callable[[], object]) -> HostPace:
+    """A pace at whose so manieth pause something else happens."""
+
+    def pause(stop: threading.Event, seconds: float) -> bool:
+        if len(fake.pauses) == pauses - 1:
+            then()
+        return fake.pause(stop, seconds)
+
+    return HostPace("pds.example", max_wait_s=120, clock=fake.clock, pause=pause)
 
 
 def ask(pace: HostPace, status: int = 200, headers: dict[str, str] | None = None, nsid: str = NSID) -> None:
@@ -150,22 +162,55 @@ def test_a_success_that_was_under_way_does_not_lift_the_hold() -> None:
     assert fake.pauses == [FIRST_HOLD_S, 2 * FIRST_HOLD_S]
 
 
-def test_what_is_under_way_counts_as_used() -> None:
-    pace = paced(fake := FakeTime())
-    with pace.turn(NSID, STOP) as a, pace.turn(NSID, STOP), pace.turn(NSID, STOP):
-        a.heed(200, limit(100, 2, 60))
-        assert fake.pauses == []
-        ask(pace)
-    assert fake.pauses == [60 + GRACE_S]
+def test_no_more_are_under_way_than_are_left() -> None:
+    """Three under way and two left, as the first answer tells: the next waits for another answer, and for no limit."""
+    fake, exits = FakeTime(), contextlib.ExitStack()
+    pace = paced_until(fake, pauses=3, then=exits.close)
+    a = exits.enter_context(pace.turn(NSID, STOP))
+    b, c = (exits.enter_context(pace.turn(NSID, STOP)) for _ in range(2))
+    a.heed(200, limit(1000, 2, 80_000))
+    ask(pace)
+    assert len(fake.pauses) == 3
+    assert sum(fake.pauses) < 1
+    assert b is not c
 
 
-def test_what_was_begun_since_the_last_answer_counts_as_used_too() -> None:
+def test_what_was_answered_out_of_order_does_not_make_more_of_what_is_left() -> None:
     pace = paced(fake := FakeTime())
-    ask(pace, headers=limit(100, 2, 60))
-    with pace.turn(NSID, STOP), pace.turn(NSID, STOP):
-        assert fake.pauses == []
+    with pace.turn(NSID, STOP) as a, pace.turn(NSID, STOP) as b, pace.turn(NSID, STOP) as c:
+        c.heed(200, limit(1000, 0, 80_000))
+        b.heed(200, limit(1000, 1, 80_000))
+        a.heed(200, limit(1000, 2, 80_001))
+    with pytest.raises(RateLimited):
         ask(pace)
-    assert fake.pauses == [60 + GRACE_S]
+    assert fake.pauses == []
+
+
+def test_a_new_window_begins_with_what_its_first_answer_tells() -> None:
+    pace = paced(fake := FakeTime())
+    ask(pace, headers=limit(100, 0, 20))
+    ask(pace, headers=limit(100, 99, 20))
+    for _ in range(50):
+        ask(pace)
+    assert fake.pauses == [20 + GRACE_S]
+
+
+def test_a_window_that_moves_on_with_every_answer_is_a_new_one_each_time() -> None:
+    pace = paced(fake := FakeTime(), max_wait_s=60)
+    for remaining in (0, 5, 4):
+        ask(pace, headers=limit(10, remaining, 50))
+        fake.now_s += 10
+    ask(pace)
+    assert fake.pauses == [41]
+
+
+def test_a_request_that_finds_out_for_all_has_some_time_for_it_and_not_for_ever() -> None:
+    pace = paced(fake := FakeTime())
+    ask(pace, 429, {"retry-after": "1"})
+    with pace.turn(NSID, STOP):  # an upload of a gigabyte, say
+        fake.pauses.clear()
+        ask(pace)
+    assert ALONE_S - 0.01 < sum(fake.pauses) < ALONE_S + 1
 
 
 def test_of_two_refusals_the_longer_one_holds() -> None:

@@ -25,6 +25,8 @@ READ = [
     ("PARALLEL_BLOBS", "64", "parallel_blobs", 64),
     ("MAX_BLOB_RETRIES", "0", "max_blob_retries", 0),
     ("EUROSKY_MAX_WAIT_S", "0.5", "max_wait_s", 0.5),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=k-1", "rate_limit_bypass", "pds.example=k-1"),
+    ("EUROSKY_MAX_BYTES_PER_S", "1024", "max_bytes_per_s", 1024),
     ("PROGRESS_UPDATE_INTERVAL", "1", "progress_update_interval", 1),
     ("EUROSKY_MAX_REPO_BYTES", "1000", "max_repo_bytes", 1000),
     ("EUROSKY_MAX_BLOB_BYTES", "1000", "max_blob_bytes", 1000),
@@ -53,6 +55,28 @@ REFUSED = [
     ("EUROSKY_MAX_WAIT_S", "-17"),
     ("EUROSKY_MAX_WAIT_S", "inf"),
     ("EUROSKY_MAX_WAIT_S", "nan"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "key-without-a-host"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example="),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "=s3cret-key"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=s3cret key"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example = s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=s3crét"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=s3cret-1,,other.example=s3cret-2"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=s3cret-1,https://pds.example:443=s3cret-2"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "me:pw@pds.example=s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "https://pds.example/path=s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "ftp://pds.example=s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example:port=s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example:99999=s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds éxample=s3cret-1"),
+    ("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=" + "s" * 1025),
+    ("EUROSKY_RATE_LIMIT_BYPASS", '{"pds.example": "s3cret-1"'),
+    ("EUROSKY_RATE_LIMIT_BYPASS", '{"pds.example": 17}'),
+    ("EUROSKY_RATE_LIMIT_BYPASS", '{"pds.example": {"s3cret": "s3cret"}}'),
+    ("EUROSKY_RATE_LIMIT_BYPASS", '{"pds.example": "s3cret-1", "pds.example": "s3cret-2"}'),
+    ("EUROSKY_RATE_LIMIT_BYPASS", '{"a":' * 100_000),
+    ("EUROSKY_MAX_BYTES_PER_S", "1023"),
+    ("EUROSKY_MAX_BYTES_PER_S", "1 MB-17"),
     ("PROGRESS_UPDATE_INTERVAL", "0"),
     ("EUROSKY_MAX_REPO_BYTES", "-17"),
     ("EUROSKY_MAX_BLOB_BYTES", "2 GiB-17"),
@@ -78,6 +102,7 @@ def test_everything_has_a_default() -> None:
     assert (settings.is_private_hosts_allowed, settings.is_legacy_conversion_enabled) == (False, False)
     unset = (settings.database_url, settings.artifacts, settings.vault_key, settings.plc_url, settings.dagster_home)
     assert unset == (None,) * 5
+    assert (settings.rate_limit_bypass, settings.max_bytes_per_s) == (None, None)
 
 
 @pytest.mark.parametrize(("alias", "text", "name", "expected"), READ)
@@ -109,8 +134,9 @@ def test_a_bad_value_is_refused_by_the_variables_name_and_not_repeated(
         load_settings()
     assert alias in caught.value.message
     assert ".env.example" in caught.value.hint
-    if len(text) > 2:  # "0" stands in the bounds that the message names
+    if len(text) > 2 and text != "1023":  # "0" stands in the bounds that the message names
         assert text not in caught.value.with_hint()
+    assert "s3cr" not in caught.value.with_hint() + repr(caught.value) + repr(caught.value.__context__)
 
 
 def test_all_bad_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +185,31 @@ def test_legacy_blobs_has_its_own_switch_and_so_a_place_whether_or_not_the_order
     assert load_settings().record_transforms == names
 
 
+BYPASS = [
+    ("pds.example=k-1", "https://pds.example", "k-1"),
+    ("pds.example=k-1", "https://pds.example:8443", None),
+    ("pds.example=k-1", "http://pds.example", None),
+    ("pds.example=k-1", "https://other.example", None),
+    ("pds.example=k-1", "https://evil.pds.example", None),
+    ("pds.example=k-1", "https://pds.example.evil.example", None),
+    (" PDS.Example.:443=k=1 , localhost:2583=k-2", "https://pds.example", "k=1"),
+    (" PDS.Example.:443=k=1 , localhost:2583=k-2", "http://localhost:2583", "k-2"),
+    ("https://pds.example/=k-1", "https://pds.example", "k-1"),
+    ("http://pds.example=k-1", "http://pds.example", "k-1"),
+    ("[2001:db8::1]:8443=k-1", "https://[2001:db8::1]:8443", "k-1"),
+    ('{"pds.example": "k,1", "localhost:2583": "k-2"}', "https://pds.example", "k,1"),
+]
+
+
+@pytest.mark.parametrize(("text", "url", "key"), BYPASS)
+def test_a_key_against_rate_limits_is_for_its_own_host_and_port(
+    monkeypatch: pytest.MonkeyPatch, text: str, url: str, key: str | None
+) -> None:
+    monkeypatch.setenv("EUROSKY_RATE_LIMIT_BYPASS", text)
+    found = load_settings().bypass_key(url)
+    assert (None if found is None else found.get_secret_value()) == key
+
+
 def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PARALLEL_BLOBS=2\nPROGRESS_UPDATE_INTERVAL=3\nSOMEBODY_ELSES=1\n")
     monkeypatch.setenv("PARALLEL_BLOBS", "9")
@@ -169,8 +220,15 @@ def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch,
 def test_secrets_do_not_stand_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EUROSKY_VAULT_KEY", "this-is-the-key")
     monkeypatch.setenv("EUROSKY_DATABASE_URL", "postgresql://me:this-is-the-password@db/eurosky")
+    monkeypatch.setenv("EUROSKY_RATE_LIMIT_BYPASS", "pds.example=this-is-the-bypass")
     settings = load_settings()
-    for text in (repr(settings), str(settings), settings.model_dump_json()):
+    shown = (
+        repr(settings),
+        str(settings),
+        settings.model_dump_json(),
+        repr(settings.bypass_key("https://pds.example")),
+    )
+    for text in shown:
         assert "this-is-the" not in text
 
 

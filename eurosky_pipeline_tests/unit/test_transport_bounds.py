@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.xrpc import bodies, transport
+from eurosky_pipeline.xrpc import bodies, connection, speed
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
+from eurosky_pipeline.xrpc.connection import MAX_HEAD_BYTES
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, RequestRefused
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline.xrpc.transport import MAX_HEAD_BYTES
 from eurosky_pipeline_tests.loopback import Handler, read_head, serving
 
 NSID = "com.example.some.method"
@@ -81,7 +81,7 @@ def test_what_is_no_body_is_not_read_without_end(http: httpx.Client, start: byte
 def test_what_is_no_body_is_not_waited_for_without_end(
     http: httpx.Client, start: bytes, piece: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.3)
     started_s = time.monotonic()
     slow = Endless(start, piece, pause_s=0.02)
     with serving(slow) as server, pytest.raises(HostUnreachable, match="stopped answering"):
@@ -122,7 +122,7 @@ def test_a_body_in_crumbs_is_given_up(http: httpx.Client) -> None:
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(speed, "PATIENCE_S", 0.3)
 
     def dribble(connection: socket.socket) -> None:
         read_head(connection)
@@ -154,7 +154,7 @@ def test_a_success_that_is_no_whole_body_is_none(http: httpx.Client, status: byt
 def test_a_body_that_takes_longer_than_a_head_may_is_a_body(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
 
     def dribble(connection: socket.socket) -> None:
         read_head(connection)
@@ -170,7 +170,7 @@ def test_a_body_that_takes_longer_than_a_head_may_is_a_body(
 def test_a_host_may_think_for_longer_than_its_head_may_take(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.1)
 
     def think(connection: socket.socket) -> None:
         read_head(connection)
@@ -237,7 +237,7 @@ def test_a_status_that_is_none_is_no_answer(http: httpx.Client, status: str) -> 
 def test_what_came_after_the_last_body_does_not_count_for_the_next_head(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.3)
 
     def end_late_and_think(connection: socket.socket) -> None:
         while read_head(connection):

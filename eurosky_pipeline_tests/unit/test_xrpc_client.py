@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Tokens:
     def secrets(self) -> tuple[str, ...]:
         return ("the-refresh-token",)
 
-    def renew(self, stale_token: str) -> None:
+    def renew(self, stale_token: str | None, stop: threading.Event) -> None:
         self.stale.append(stale_token)
 
     def is_doubtful(self, token: str) -> bool:

@@ -42,7 +42,7 @@ class Tokens:
     def secrets(self) -> tuple[str, ...]:
         return ()
 
-    def renew(self, stale_token: str) -> None:
+    def renew(self, stale_token: str | None, stop: threading.Event) -> None:
         self.stale.append(stale_token)
 
     def is_doubtful(self, token: str) -> bool:
