@@ -1,6 +1,7 @@
 """The blobs, from server to server."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,6 +59,8 @@ def transferred_blobs(
             on_bytes=lambda count: progress.moved(STAGE, count),
         )
         progress.end(STAGE, _summary(totals, plan))
+        if totals.failed:
+            context.log.warning(f"[{step.token}] {_summary(totals, plan)}; failed: {_failures(totals)}")
         yield MaterializeResult(metadata=_metadata(step, totals, plan))
 
 
@@ -74,6 +77,9 @@ def _teller(context: AssetExecutionContext, progress: ProgressSink) -> Callable[
             progress.note(STAGE, text)
             if len(totals.failed) <= FAILURES_LOGGED:
                 context.log.warning(f"[{context.partition_key}] {text}")
+            elif len(totals.failed) == FAILURES_LOGGED + 1:
+                more = "more blobs have failed; from here on only the ledger names them"
+                context.log.warning(f"[{context.partition_key}] {more}")
         share, now_s = totals.blobs_settled / totals.blobs_total, time.monotonic()
         since_s = now_s - told_s
         if since_s >= OBSERVATION_INTERVAL_S or (since_s >= 1 and share - told_share >= OBSERVATION_SHARE):
@@ -97,6 +103,11 @@ def _summary(totals: TransferTotals, plan: TransferPlan) -> str:
     there = f", {_there_before(plan):,} of them already there" if _there_before(plan) else ""
     size = human_bytes(totals.bytes_transferred)
     return f"{totals.blobs_completed:,} of {totals.blobs_total:,} blobs, {size}{there}"
+
+
+def _failures(totals: TransferTotals) -> str:
+    counts = Counter(outcome.outcome for outcome in totals.failed)
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common())
 
 
 def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
