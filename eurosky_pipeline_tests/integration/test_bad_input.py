@@ -20,6 +20,7 @@ from eurosky_pipeline.xrpc.endpoints import check_account_status, get_repo
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.pipeline import Run, register, run_job
+from eurosky_pipeline_tests.relay_pds import relay_pds
 from eurosky_pipeline_tests.stub_pds import Answer, stub_pds
 
 UNKNOWN_DID = "did:plc:" + "z" * 24
@@ -33,6 +34,12 @@ def registry(sandbox) -> Registry:
 @pytest.fixture(scope="module")
 def another(sandbox) -> SeededAccount:
     return seed(sandbox.state, records=20, blobs=3, blob_bytes=10_000, report=print)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that failed is tried again without a wait."""
+    monkeypatch.setenv("EUROSKY_MAX_WAIT_S", "0")
 
 
 @pytest.fixture
@@ -143,6 +150,18 @@ def test_a_body_shorter_than_announced_is_a_broken_connection(registry, account)
         source.routes["com.atproto.sync.getRepo"] = lambda _: Answer(car[:-100], announced_bytes=len(car))
         run = run_allowed(registry, replace(account, source_pds=source.url))
     assert_failed(run, "host_unreachable", "broke off its answer", "run it again")
+
+
+def test_a_source_that_fails_for_a_while_is_asked_again_and_the_account_moves(registry, account) -> None:
+    failures = [Answer.of_json({"error": "UpstreamFailure"}, 502)] * 2
+    with relay_pds(account.source_pds) as source:
+        source.faults["com.atproto.sync.getRepo"] = lambda _: failures.pop() if failures else None
+        run = run_allowed(registry, replace(account, source_pds=source.url))
+    assert run.result.success
+    assert (run.migration.state, run.migration.attempts) == (State.PENDING_PREFS, 1)
+    assert failures == []
+    restarted = [event.step_key for event in run.result.all_events if event.event_type_value == "STEP_RESTARTED"]
+    assert restarted == ["exported_car"] * 2
 
 
 def test_another_accounts_car_is_refused(registry, account, another) -> None:

@@ -103,7 +103,11 @@ def account(sandbox) -> SeededAccount:
 
 @pytest.fixture
 def stage(account: SeededAccount, tmp_path: Path) -> Iterator[Stage]:
-    variables = {"EUROSKY_ALLOW_PRIVATE_HOSTS": "true", "EUROSKY_PLC_URL": account.plc_url}
+    variables = {
+        "EUROSKY_ALLOW_PRIVATE_HOSTS": "true",
+        "EUROSKY_PLC_URL": account.plc_url,
+        "EUROSKY_MAX_WAIT_S": "0",  # what failed is tried again at once
+    }
     with relay_pds(account.source_pds) as source, relay_pds(account.destination_pds) as destination:
         yield Stage(account, source, destination, tmp_path, variables)
 

@@ -1,4 +1,4 @@
-"""The real webserver and daemon: a run launched as the UI launches it, and one that the sensor starts."""
+"""The real webserver and daemon: runs launched and stopped as the UI does it, and those that the sensors start."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import psutil
 import pytest
 
+from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
+from eurosky_pipeline.xrpc.errors import RateLimited
 from eurosky_pipeline_tests.integration.command import EUROSKY, environment
 from eurosky_pipeline_tests.pipeline import register
 
@@ -31,6 +34,10 @@ mutation ($selector: JobOrPipelineSelector!, $token: String!) {
 }
 """
 RUNS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
+LOGS = """
+query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } } }
+"""
+TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
 START_SENSOR = "mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
 
 
@@ -80,17 +87,54 @@ def new_account(sandbox) -> SeededAccount:
     return seed(sandbox.state, records=20, blobs=4, blob_bytes=9_000, report=print)
 
 
-def test_a_run_launched_in_the_ui_moves_the_account(sandbox, registry: Registry, ask) -> None:
-    token = register(registry, new_account(sandbox)).token
+def launch(ask: Callable[..., dict], token: str) -> str:
+    """The id of a run of the job, launched as the UI launches it."""
     launched = ask(LAUNCH, selector={**LOCATION, "pipelineName": "migrate_account"}, token=token)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
-    run_id = launched["run"]["runId"]
+    return launched["run"]["runId"]
+
+
+def test_a_run_launched_in_the_ui_moves_the_account(sandbox, registry: Registry, ask) -> None:
+    token = register(registry, new_account(sandbox)).token
+    run_id = launch(ask, token)
     wait_until(lambda: ask(RUNS, id=run_id)["runOrError"]["status"] in {"SUCCESS", "FAILURE"}, 120)
     run = ask(RUNS, id=run_id)["runOrError"]
     assert run["status"] == "SUCCESS"
     assert registry.get(token).state is State.PENDING_PREFS
     assert registry.get(token).progress_data["reconciliation_status"] == "complete"
     assert "eurosky/did" in {tag["key"] for tag in run["tags"]}
+
+
+def test_a_run_that_waits_to_try_again_is_stopped_within_seconds(sandbox, registry: Registry, ask) -> None:
+    token = register(registry, new_account(sandbox), source_pds="https://no-such-host.invalid").token
+    run_id = launch(ask, token)
+    messages: list[str] = []
+
+    def is_waiting_for_the_third_attempt() -> bool:
+        messages[:] = [event.get("message", "") for event in ask(LOGS, id=run_id)["logsForRun"]["events"]]
+        return any(f"[{token}]" in text and "attempt 3 of 3 in 18 s" in text for text in messages)
+
+    wait_until(is_waiting_for_the_third_attempt, 120)
+    assert sum("attempt 2 of 3 in 3 s" in text for text in messages) == 1
+    asked_s = time.monotonic()
+    ask(TERMINATE, id=run_id)
+    wait_until(lambda: ask(RUNS, id=run_id)["runOrError"]["status"] == "CANCELED", 60)
+    wait_until(lambda: registry.get(token).lease_expires_at is None, 10)
+    print(f"stopped {time.monotonic() - asked_s:.1f} s after it was asked to")
+    assert time.monotonic() - asked_s < 15, "it has waited the 18 s out"
+    assert (registry.get(token).state, registry.get(token).error_code) == (State.PENDING_REPO, None)
+
+
+def test_the_sensor_resumes_what_has_waited_long_enough_and_only_once(sandbox, registry: Registry, ask) -> None:
+    token = register(registry, new_account(sandbox)).token
+    other = registry.add(NewMigration("did:web:other.example", "https://old.example", "https://new.example"), {}).token
+    now = datetime.now(UTC)
+    for each, until in ((token, now), (other, now + timedelta(hours=1))):
+        assert registry.wait(each, until, RateLimited("the destination allows no more for 3600 s"))
+    ask(START_SENSOR, selector={**LOCATION, "sensorName": "resume_waiting"})
+    wait_until(lambda: registry.get(token).state is State.PENDING_PREFS, 150)
+    assert (registry.get(token).attempts, registry.get(token).resume_at) == (1, None)
+    assert (registry.get(other).state, registry.get(other).attempts) == (State.WAITING, 0)
 
 
 def test_the_sensor_starts_a_new_migration_by_itself(sandbox, registry: Registry, ask) -> None:

@@ -132,10 +132,13 @@ def test_a_newer_repository_takes_the_verdict_back_until_its_blobs_are_done(
     assert "reconciliation_status" not in run.migration.progress_data
 
 
-def test_a_step_that_fails_beside_another_stays_the_reason(registry: Registry, account: SeededAccount) -> None:
+def test_a_step_that_fails_beside_another_stays_the_reason(
+    registry: Registry, account: SeededAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from eurosky_pipeline_tests.integration.test_bad_input import run_allowed
     from eurosky_pipeline_tests.stub_pds import Answer, stub_pds
 
+    monkeypatch.setenv("EUROSKY_MAX_WAIT_S", "0")
     with httpx.Client(timeout=60) as http:
         car = http.get(f"{account.source_pds}/xrpc/com.atproto.sync.getRepo", params={"did": account.did}).content
     with stub_pds() as source:
