@@ -176,13 +176,15 @@ class Registry:
     def wait(self, token: str, resume_at: datetime, reason: EuroskyError, *, holder: str | None = None) -> bool:
         """Put a migration that is under way off until `resume_at`: it is `waiting`, with the reason's code and text.
 
-        It still is its DID's active one. It goes on, before that moment too, once somebody resumes it.
+        It still is its DID's active one. It goes on, before that moment too, once somebody resumes it. Its passwords,
+        unless they have expired, outlive the wait by their usual time: a thousand blobs a day take days.
 
         Args, Returns: as of `fail`.
         """
         return self._stop(
             token,
             holder,
+            passwords_until=resume_at + CREDENTIAL_LIFETIME,
             state=State.WAITING,
             resume_at=resume_at,
             error_code=reason.code,
@@ -238,7 +240,9 @@ class Registry:
                 update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
             )
 
-    def _stop(self, token: str, holder: str | None, *, error_text: str, **values: Any) -> bool:
+    def _stop(
+        self, token: str, holder: str | None, *, error_text: str, passwords_until: datetime | None = None, **values: Any
+    ) -> bool:
         migration = self.get(token)
         if migration.state not in RUNNING:
             return False
@@ -247,7 +251,15 @@ class Registry:
             where.append(migrations.c.lease_holder == holder)
         values |= {"stopped_in": migration.state, "error_text": error_text[:_MAX_ERROR_TEXT], "updated_at": _now()}
         with self._engine.begin() as connection:
-            return connection.execute(update(migrations).where(*where).values(**values)).rowcount == 1
+            is_stopped = connection.execute(update(migrations).where(*where).values(**values)).rowcount == 1
+            if is_stopped and passwords_until is not None:
+                expiry = credentials.c.expires_at
+                connection.execute(
+                    update(credentials)
+                    .where(credentials.c.token == token, expiry > _now(), expiry < passwords_until)
+                    .values(expires_at=passwords_until)
+                )
+        return is_stopped
 
     def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:
         changed = connection.execute(

@@ -19,9 +19,10 @@ from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.transfer.manifest import ManifestRow
-from eurosky_pipeline.transfer.presence import look_for_blobs
+from eurosky_pipeline.transfer.presence import each_presence
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import list_missing_blobs
+from eurosky_pipeline.xrpc.errors import RateLimited
 
 IMPORTED_AT = "repo_imported_at"
 """The key of `progress_data` under which the moment of the last import stands."""
@@ -63,7 +64,7 @@ def plan_transfer(
         ledger: of the same migration.
         imported_at: when the repository was imported; None if that is not known.
 
-    Raises: TransientError where the destination cannot be asked, FatalError for a refused session.
+    Raises: TransientError where the destination cannot be asked, or limits how often; FatalError for a refused session.
     """
     missing = _missing(destination)
     moved_bytes: dict[Cid, int] = {}  # 0 for one that was there without us
@@ -73,32 +74,38 @@ def plan_transfer(
             moved_bytes[known.blob_cid] = known.size_bytes if known.outcome is Outcome.TRANSFERRED else 0
             if imported_at is not None and known.ended_at is not None and known.ended_at >= imported_at:
                 sure.add(known.blob_cid)
-    to_move: dict[Cid, int] = {}  # with the sizes that records claim
+    to_move: list[Cid] = []
     doubtful: dict[Cid, ManifestRow] = {}
-    arrived_before = arrived_bytes = 0
+    arrived_before = arrived_bytes = bytes_to_move = 0
     for row in manifest:
         cid = row.blob_cid
         if missing is None and cid not in moved_bytes:
-            to_move[cid] = row.size_bytes or 0  # the destination tells nothing; most likely this is the first run
+            to_move.append(cid)  # the destination tells nothing; most likely this is the first run
+            bytes_to_move += row.size_bytes or 0
         elif missing is not None and cid in missing:
-            to_move[cid] = row.size_bytes or 0
+            missing.discard(cid)  # not in memory twice
+            to_move.append(cid)
+            bytes_to_move += row.size_bytes or 0
         elif missing is not None and cid in sure:
             arrived_before += 1
             arrived_bytes += moved_bytes[cid]
         else:
             doubtful[cid] = row
     found: list[BlobOutcome] = []
-    for cid, is_there in look_for_blobs(destination, did, doubtful, workers=workers, stop=stop).items():
-        if not is_there:
-            to_move[cid] = doubtful[cid].size_bytes or 0
+    for presence in each_presence(destination, did, doubtful, workers=workers, stop=stop):
+        cid = presence.blob_cid
+        if isinstance(presence.error, RateLimited):
+            raise presence.error  # to send what may be there would use up more of the host's patience
+        if not presence.is_there:
+            to_move.append(cid)
+            bytes_to_move += doubtful[cid].size_bytes or 0
         elif cid in moved_bytes:
             arrived_before += 1
             arrived_bytes += moved_bytes[cid]
         else:
             found.append(_found(doubtful[cid]))
-    return TransferPlan(
-        sorted(to_move), arrived_before, arrived_bytes, tuple(found), bytes_to_move=sum(to_move.values())
-    )
+    to_move.sort()
+    return TransferPlan(to_move, arrived_before, arrived_bytes, tuple(found), bytes_to_move)
 
 
 def _missing(destination: XrpcClient) -> set[Cid] | None:

@@ -430,3 +430,39 @@ def test_of_eight_that_resume_or_cancel_what_waits_at_once_the_state_is_one_of_t
     assert after.state in {REPO, CANCELLED}
     assert after.resume_at is None
     assert all(result is None or isinstance(result, (Migration, ConflictError)) for result in results)
+
+
+def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
+    monkeypatch.setattr("eurosky_pipeline.registry.registry._now", lambda: moment)
+
+
+def test_a_wait_of_days_does_not_cost_the_passwords(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, NOON)
+    token = add(registry).token
+    for day in range(1, 5):
+        assert registry.wait(token, NOON + timedelta(days=day), REASON)
+        at(monkeypatch, NOON + timedelta(days=day, hours=1))
+        registry.resume(token)
+    at(monkeypatch, NOON + timedelta(days=5, hours=23))
+    assert registry.password(token, Side.DESTINATION) is not None
+    at(monkeypatch, NOON + timedelta(days=6))
+    with pytest.raises(SettingsError) as caught:
+        registry.password(token, Side.DESTINATION)
+    assert caught.value.code == "credentials_expired"
+
+
+def test_a_password_that_has_expired_does_not_come_back_by_a_wait(registry: Registry, monkeypatch) -> None:
+    at(monkeypatch, NOON)
+    token = add(registry).token
+    at(monkeypatch, NOON + timedelta(hours=48))
+    registry.wait(token, NOON + timedelta(days=3), REASON)
+    with pytest.raises(SettingsError):
+        registry.password(token, Side.DESTINATION)
+
+
+def test_a_short_wait_does_not_shorten_the_passwords_time(registry: Registry, monkeypatch) -> None:
+    at(monkeypatch, NOON)
+    token = add(registry).token
+    registry.wait(token, NOON - timedelta(hours=10), REASON)
+    at(monkeypatch, NOON + timedelta(hours=47))
+    assert registry.password(token, Side.DESTINATION) is not None

@@ -11,7 +11,7 @@ from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.transfer.manifest import ManifestRow
 from eurosky_pipeline.transfer.plan import TransferPlan, plan_transfer
-from eurosky_pipeline.xrpc.errors import AuthError, ServerFault
+from eurosky_pipeline.xrpc.errors import AuthError, RateLimited, ServerFault
 from eurosky_pipeline_tests.fake_pds import FakePds, json_answer
 
 IMPORTED_AT = datetime(2026, 1, 27, 10, tzinfo=UTC)
@@ -102,6 +102,12 @@ def test_a_destination_without_such_a_list_is_asked_for_what_the_ledger_has(dest
     destination.put(b"a")
     destination.faults["listMissingBlobs"] = lambda _: json_answer({"error": "MethodNotImplemented"}, 501)
     assert plan(destination, arrived(A), arrived(B)) == TransferPlan(sorted([B, C]), 1, 1, bytes_to_move=2)
+
+
+def test_what_may_be_there_is_not_sent_again_since_the_destination_limits_questions(destination: FakePds) -> None:
+    destination.faults["getBlob"] = lambda _: json_answer({"error": "RateLimitExceeded"}, 429)
+    with pytest.raises(RateLimited):
+        plan(destination, arrived(A, after=timedelta(minutes=-1)), cids=(A,))
 
 
 def test_a_destination_that_fails_or_refuses_is_told(destination: FakePds) -> None:
