@@ -77,7 +77,9 @@ class Piece(NamedTuple):
             if found + len(needle) <= block_end:
                 yield number
                 found = block_end
-            found = self.buffer.find(needle, found + (found < block_end), end)
+            else:
+                found += 1
+            found = self.buffer.find(needle, found, end)
 
 
 class CarReader:
@@ -117,7 +119,7 @@ class CarReader:
         sha256, prefix, cid_bytes, needed = hashlib.sha256, DAG_CBOR_PREFIX, CID_BYTES, _MIN_BLOCK_BYTES
         while buffer := self._filled(needed):
             offset, position, size, needed = self._offset, 0, len(buffer), _MIN_BLOCK_BYTES
-            last, starts, ends = min(size - _MIN_BLOCK_BYTES, self._reach), [], []
+            last, positions, cids, datas = min(size - _MIN_BLOCK_BYTES, self._reach), [], [], []
             try:
                 while position <= last:
                     length, start = buffer[position], position + 1
@@ -132,36 +134,35 @@ class CarReader:
                         break
                     if length < cid_bytes:
                         raise _bad_length(length, offset + start)
-                    starts.append(start + cid_bytes)
-                    ends.append(end)
+                    cids.append(buffer[start : (start := start + cid_bytes)])
+                    datas.append(buffer[start:end])
+                    positions.append(start)
                     position = end
             except IntegrityError:
-                if not starts:
+                if not datas:
                     raise
-            datas = [buffer[start:end] for start, end in zip(starts, ends, strict=True)]
-            cids = [buffer[start - cid_bytes : start] for start in starts]
             if cids != [prefix + sha256(data).digest() for data in datas]:
-                good = self._count_good(cids, datas, starts, ends)
-                del cids[good:], datas[good:], starts[good:]
-                position = ends[good - 1]
+                good = self._count_good(cids, datas, positions)
+                del cids[good:], datas[good:], positions[good:]
+                position, needed = positions[-1] + len(datas[-1]), _MIN_BLOCK_BYTES
             self._go_on_at(position)
             if datas:
-                yield Piece(offset, buffer, starts, cids, datas)
+                yield Piece(offset, buffer, positions, cids, datas)
 
-    def _count_good(self, cids: list[bytes], datas: list[bytes], starts: list[int], ends: list[int]) -> int:
+    def _count_good(self, cids: list[bytes], datas: list[bytes], positions: list[int]) -> int:
         """How many blocks come before one that is at fault; at least one.
 
         Raises CarError if that is the first; the rest can still be read if it does just not hash to its CID.
         """
-        for number, (cid, data, start) in enumerate(zip(cids, datas, starts, strict=True)):
+        for number, (cid, data, position) in enumerate(zip(cids, datas, positions, strict=True)):
             try:
-                _check_other(cid, data, self._offset + start - CID_BYTES)
+                _check_other(cid, data, self._offset + position - CID_BYTES)
             except CarError as error:
                 self._reach = 0  # what stands behind it shall not be hashed again and again
                 if number:
                     return number
                 if isinstance(error, BlockHashError):
-                    self._go_on_at(ends[0])
+                    self._go_on_at(position + len(data))
                 raise
         return len(cids)
 

@@ -93,7 +93,7 @@ def reach(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
                     keys_of.setdefault(value, []).append(_checked(key))
                     held[place] = key
         pending += [(subtree, depth + 1) for subtree in subtrees]
-    nodes_as_records = set() if car.holds_just(hashes) else _find_records(car)
+    nodes_as_records = set() if car.holds_just(set(hashes)) else _find_records(car)
     return Reach(len(hashes), keys_of, path_nodes, nodes_as_records, newest_rkey)
 
 
@@ -102,9 +102,11 @@ def count_records(car: ScannedCar) -> int:
 
     Raises: RepoError: a node or a record is missing.
     """
-    sums = car.tree_sums
-    if sums is not None and sums.is_whole(car.commit.data) and car.holds(sums.record_hashes):
-        return len(sums.record_hashes)
+    if car.tree_sums is not None and car.tree_sums.is_whole(car.commit.data):
+        hashes = car.tree_sums.record_hashes
+        # two keys may share a record; a dict, being in order, is summed twice as fast as a set
+        if car.holds_just(hashes) or car.holds_just(dict.fromkeys(hashes)):
+            return len(hashes)
     car.index_nodes()
     hashes, pending = array("q"), [bytes(car.commit.data)]
     while pending:

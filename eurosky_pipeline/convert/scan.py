@@ -1,8 +1,8 @@
 """The first reading of a CAR: every block hashed, and noted of it only what a conversion will need.
 
 Of a record that stays as it is, the hash of its CID is kept; of a node of the tree, where it stands; of a record that
-may change, that too. What names records of this repository is looked for only from the first record on that may change:
-most repositories have none.
+may change, that too. All this, and what names records of this repository, is noted only from the first record on that
+may change: most repositories have none, and sums tell that these are whole.
 
 Whether the records of the file are those of the tree is told by these hashes, their sum first. Python's hash of bytes
 is keyed by chance: that two sets which differ have the same sum comes to pass once in 2**64, whoever made them. Where
@@ -16,7 +16,6 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
-from itertools import compress, count, repeat
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -45,6 +44,7 @@ Scanner = tuple[bytes, Callable[[bytes], bool]]
 SHORT: Final = slice(1, 32)
 """The part of a CID in the index: its codec and 224 bits of its digest. One byte more would take 16 more in memory."""
 
+_BEYOND_NODES: Final = NODE_START[:-1] + bytes([NODE_START[-1] + 1])
 _MAX_KEPT_BYTES: Final = 12 * 1024 * 1024
 _COMMIT_PIECE_BYTES: Final = 256 * 1024
 _MAX_LENGTH_WIDTH: Final = 4  # bytes of a varint, for a block of the largest size
@@ -88,7 +88,8 @@ class ScannedCar:
         self._kept_nodes: dict[bytes, bytes] = {}
         self._left_bytes = _MAX_KEPT_BYTES
         self._indexed_from = 0
-        self._hashes = array("q")  # of the CIDs of all blocks
+        self._block_count = 0
+        self._hashes = array("q")  # of the CIDs of all blocks; where there are no candidates, as `nodes`
         self._records_sum = 0  # of those among them that do not look like nodes
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
@@ -153,14 +154,12 @@ class ScannedCar:
         return [place for place in self.nodes.values() if not place & _REACHED]
 
     def holds(self, hashes: array[int]) -> bool:
-        """Whether there is a block for each of these hashes of CIDs."""
-        if sum(hashes) == self._records_sum - hash(self.root):
-            return True
+        """Whether there is a block for each of these hashes of CIDs; to be asked when the nodes are indexed."""
         return self.holds_just(hashes) or not set(hashes).difference(self._hashes)
 
-    def holds_just(self, hashes: array[int]) -> bool:
-        """Whether the blocks that do not look like nodes are the commit and those with these hashes, each once."""
-        return sum(set(hashes)) == self._records_sum - hash(self.root)
+    def holds_just(self, hashes: Iterable[int]) -> bool:
+        """Whether the blocks that do not look like nodes are the commit and those with these hashes, each as often."""
+        return sum(hashes) == self._records_sum - hash(self.root)
 
     def index_records(self) -> None:
         """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
@@ -240,23 +239,23 @@ class ScannedCar:
         reader = CarReader(stream if on_read is None else Watched(stream, on_read))
         self.first_block_offset = reader.first_block_offset
         for piece in reader.pieces():
-            if len(self._hashes) + len(piece.cids) > MAX_BLOCKS:
+            if self._block_count + len(piece.cids) > MAX_BLOCKS:
                 raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
-            hashes, is_node = list(map(hash, piece.cids)), _look_like_nodes(piece)
-            node_hashes = list(compress(hashes, is_node))
-            self._hashes.extend(hashes)
-            self._records_sum += sum(hashes) - sum(node_hashes)
+            nodes = _nodes_in(piece)
+            nodes_sum = sum(map(hash, [piece.cids[number] for number in nodes]))
+            self._block_count += len(piece.cids)
+            self._records_sum += sum(map(hash, piece.cids)) - nodes_sum
             is_first = not self.candidates
             for number in _to_scan(piece, scanners):
                 cid, data, place = _block(piece, number)
                 if sum([scan(data) for _, scan in scanners]):  # each looks at it
                     self.candidates.setdefault(cid, place)
             if not self.candidates:
-                sums.add(node_hashes, compress(piece.datas, is_node))
+                sums.add(nodes_sum, [piece.datas[number] for number in nodes])
                 continue
             if is_first:
                 self._indexed_from = piece.offset
-            self._note_nodes(piece, is_node)
+            self._note_blocks(piece, nodes)
             self._note_mentions(piece)
         if not self.candidates:
             self.tree_sums = sums
@@ -264,22 +263,23 @@ class ScannedCar:
             self._catch_up()
 
     def index_nodes(self) -> None:
-        """Fill `nodes`, where the scan has not done it. Reads the file again."""
+        """Fill `nodes`, and note all hashes, where the scan has not done it. Reads the file again."""
         if self.tree_sums is not None:
             self.tree_sums = None
             for piece in CarReader(self._stream()).pieces():
-                self._note_nodes(piece, _look_like_nodes(piece))
+                self._note_blocks(piece, _nodes_in(piece))
 
     def _catch_up(self) -> None:
         """Make good for what passed by before there was anything to convert."""
         for piece in CarReader(self._stream()).pieces():
             if piece.offset >= self._indexed_from:
                 return
-            self._note_nodes(piece, _look_like_nodes(piece))
+            self._note_blocks(piece, _nodes_in(piece))
             self._note_mentions(piece)
 
-    def _note_nodes(self, piece: Piece, is_node: Iterable[bool]) -> None:
-        for number in compress(count(), is_node):
+    def _note_blocks(self, piece: Piece, nodes: Iterable[int]) -> None:
+        self._hashes.extend(array("q", [*map(hash, piece.cids)]))
+        for number in nodes:
             cid, data, place = _block(piece, number)
             if cid in self.nodes:
                 self.spare.append(place)
@@ -306,9 +306,9 @@ def _to_scan(piece: Piece, scanners: Sequence[Scanner]) -> Iterable[int]:
     return sorted({number for needle in needles for number in piece.holding(needle)})
 
 
-def _look_like_nodes(piece: Piece) -> list[bool]:
-    """Of each block, whether it does."""
-    return list(map(bytes.startswith, piece.datas, repeat(NODE_START)))
+def _nodes_in(piece: Piece) -> list[int]:
+    """The numbers of the blocks that look like nodes, rising."""
+    return [number for number, data in enumerate(piece.datas) if _BEYOND_NODES > data >= NODE_START]
 
 
 def _block(piece: Piece, number: int) -> tuple[bytes, bytes, int]:

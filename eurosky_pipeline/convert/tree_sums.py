@@ -24,12 +24,12 @@ class TreeSums:
         self.record_hashes: array[int] = array("q")
         self._nodes_sum = self._links_sum = 0
 
-    def add(self, hashes: Iterable[int], datas: Iterable[bytes]) -> None:
-        """Some nodes: the hashes of their CIDs, and their blocks."""
+    def add(self, hashes_sum: int, datas: Iterable[bytes]) -> None:
+        """Some nodes: the sum of the hashes of their CIDs, and their blocks."""
         together = b"".join(datas)
-        self._nodes_sum += sum(hashes)
+        self._nodes_sum += hashes_sum
         self._links_sum += sum(map(hash, find_subtrees(together)))
-        self.record_hashes.extend(map(hash, find_values(together)))
+        self.record_hashes.extend(array("q", [*map(hash, find_values(together))]))
 
     def is_whole(self, root: bytes) -> bool:
         """Whether the nodes are those of one tree, whose root is this one."""
