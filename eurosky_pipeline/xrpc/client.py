@@ -35,11 +35,11 @@ from eurosky_pipeline.xrpc.bodies import (
 from eurosky_pipeline.xrpc.connection import STOP
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_transport
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline.xrpc.pacing import HostPace
+from eurosky_pipeline.xrpc.pacing import HostPace, OnWait
 from eurosky_pipeline.xrpc.proxies import environment_proxies
 from eurosky_pipeline.xrpc.transport import CONNECT_TIMEOUT_S, GuardedTransport
 
-__all__ = ["SEND_CHUNK_BYTES", "Announced", "Download", "Json", "UploadBody", "XrpcClient", "new_http_client"]
+__all__ = ["SEND_CHUNK_BYTES", "Announced", "Download", "Json", "Params", "UploadBody", "XrpcClient", "new_http_client"]
 
 BYPASS_HEADER = "x-ratelimit-bypass"
 MAX_JSON_BYTES = 2 * 1024 * 1024
@@ -86,6 +86,7 @@ class XrpcClient:
         stop: ends the waiting that `pace` and `bandwidth` ask for, and what is under way, with a StoppedError.
         bandwidth: how fast the bytes of downloads and uploads may go, or None; JSON does not count.
         bypass: the host's own key against its rate limits, or None. It is sent to this host only.
+        on_wait: told of each wait that `pace` asks for; threads call it.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class XrpcClient:
         stop: threading.Event | None = None,
         bandwidth: Bandwidth | None = None,
         bypass: SecretStr | None = None,
+        on_wait: OnWait = lambda _: None,
     ) -> None:
         self.base_url = base_url
         self.host = urlsplit(base_url).netloc
@@ -107,6 +109,7 @@ class XrpcClient:
         self._stop = stop or threading.Event()
         self._bandwidth = bandwidth
         self._bypass = bypass
+        self._on_wait = on_wait
 
     def __repr__(self) -> str:
         return f"XrpcClient({self.base_url!r}, {'with' if self._authorization else 'without'} a session)"
@@ -122,6 +125,10 @@ class XrpcClient:
         """A client that ends what it does, with a StoppedError, when `stop` is set."""
         return self._like(stop=stop)
 
+    def with_on_wait(self, on_wait: OnWait) -> XrpcClient:
+        """A client that tells of the waits that its pace asks for."""
+        return self._like(on_wait=on_wait)
+
     def _like(self, **changes: Any) -> XrpcClient:
         own: dict[str, Any] = {
             "authorization": self._authorization,
@@ -129,6 +136,7 @@ class XrpcClient:
             "stop": self._stop,
             "bandwidth": self._bandwidth,
             "bypass": self._bypass,
+            "on_wait": self._on_wait,
         }
         return XrpcClient(self._http, self.base_url, **(own | changes))
 
@@ -249,7 +257,7 @@ class XrpcClient:
     ) -> tuple[httpx.Response, Json | None, str | None]:
         """Send when it is this request's turn. Returns the answer; if it is no success, closed and with what it says,
         else None and its body still unread; and the token that was sent."""
-        with self.pace.turn(nsid, self._stop) if self.pace else nullcontext() as turn:
+        with self.pace.turn(nsid, self._stop, self._on_wait) if self.pace else nullcontext() as turn:
             token = bearer or (self._authorization.access_token() if self._authorization else None)
             request = build()
             if token is not None:

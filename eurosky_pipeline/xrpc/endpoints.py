@@ -6,7 +6,7 @@ errors of `xrpc.errors`. Lexicons: https://github.com/bluesky-social/atproto/tre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
@@ -17,15 +17,11 @@ from eurosky_pipeline.atproto.syntax import is_account_did, is_did, is_tid
 from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.xrpc.client import Announced, Download, Json, UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault
+from eurosky_pipeline.xrpc.paging import rows_of
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
 GET_BLOB = "com.atproto.sync.getBlob"
-PAGE_LIMIT = 1000
-MAX_PAGES = 10_000
-MAX_LISTED = 1_000_000
-"""Blobs of one account; the largest known have some tens of thousands."""
-_MAX_CURSOR_CHARS = 1024
 HEAD_TIMEOUT_S = 30.0
 """How long a host may think about a question that it need not send a blob for."""
 IMPORT_TIMEOUT_S = 1800.0
@@ -82,7 +78,7 @@ def describe_server(client: XrpcClient) -> ServerDescription:
     limit = answer.get("blobUploadLimit")
     return ServerDescription(
         did=_did(client, _text(client, answer, "did")),
-        blob_upload_limit_bytes=limit if isinstance(limit, int) and limit > 0 else None,
+        blob_upload_limit_bytes=limit if type(limit) is int and limit > 0 else None,  # true is no size
     )
 
 
@@ -128,26 +124,14 @@ def get_latest_commit(client: XrpcClient, did: str) -> LatestCommit:
 
 
 def list_blobs(client: XrpcClient, did: str) -> Iterator[Cid]:
-    """Every blob that the host lists for the account, page by page to the empty one.
-
-    Raises:
-        AnswerInvalid: a cursor came back a second time, or the pages do not end.
-    """
-
-    def page(cursor: str | None) -> tuple[list[object], str | None]:
-        return _page(client, "com.atproto.sync.listBlobs", "cids", {"did": did, "limit": PAGE_LIMIT}, cursor)
-
-    for item in _paged(client, page, "com.atproto.sync.listBlobs"):
+    """Every blob that the host lists for the account, page by page to the empty one. Raises as `rows_of`, too."""
+    for item in rows_of(client, "com.atproto.sync.listBlobs", "cids", {"did": did}):
         yield _cid(client, item)
 
 
 def list_missing_blobs(client: XrpcClient) -> Iterator[MissingBlob]:
     """Every blob that the account's records reference and the host lacks; needs a session. Raises as `list_blobs`."""
-
-    def page(cursor: str | None) -> tuple[list[object], str | None]:
-        return _page(client, "com.atproto.repo.listMissingBlobs", "blobs", {"limit": PAGE_LIMIT}, cursor)
-
-    for item in _paged(client, page, "com.atproto.repo.listMissingBlobs"):
+    for item in rows_of(client, "com.atproto.repo.listMissingBlobs", "blobs", {}):
         if not isinstance(item, dict):
             raise AnswerInvalid(f"{client.host} listed a missing blob that is not an object")
         yield MissingBlob(_cid(client, item.get("cid")), _text(client, item, "recordUri"))
@@ -226,43 +210,6 @@ def apply_writes(client: XrpcClient, did: str, writes: Sequence[Json]) -> tuple[
     results = answer.get("results")
     rows = [row for row in results if isinstance(row, dict)] if isinstance(results, list) else []
     return tuple(_cid(client, row["cid"]) for row in rows if "cid" in row)
-
-
-def _paged(
-    client: XrpcClient, page: Callable[[str | None], tuple[list[object], str | None]], nsid: str
-) -> Iterator[object]:
-    """Follow cursors until a page is empty or names no next one: servers end their lists in both ways."""
-    cursor: str | None = None
-    seen: set[str] = set()
-    listed = 0
-    for _ in range(MAX_PAGES):
-        items, cursor = page(cursor)
-        listed += len(items)
-        if listed > MAX_LISTED:
-            raise AnswerInvalid(f"{client.host} answers {nsid} with more than {MAX_LISTED} rows")
-        if len(items) > PAGE_LIMIT:
-            raise AnswerInvalid(f"{client.host} answered {nsid} with more than the {PAGE_LIMIT} rows asked for")
-        yield from items
-        if not items or cursor is None:
-            return
-        if cursor in seen:
-            raise AnswerInvalid(f"{client.host} answers {nsid} in a circle: it gave the same cursor twice")
-        seen.add(cursor)
-    raise AnswerInvalid(f"{client.host} answers {nsid} without end: more than {MAX_PAGES} pages")
-
-
-def _page(
-    client: XrpcClient, nsid: str, key: str, params: dict[str, str | int], cursor: str | None
-) -> tuple[list[object], str | None]:
-    answer = client.query(nsid, {**params, **({"cursor": cursor} if cursor else {})})
-    items, following = answer.get(key), answer.get("cursor")
-    if not isinstance(items, list):
-        raise AnswerInvalid(f"{client.host} answered {nsid} without a list of {key}")
-    if not isinstance(following, str) or not following:
-        return items, None
-    if len(following) > _MAX_CURSOR_CHARS or not following.isprintable():
-        raise AnswerInvalid(f"{client.host} answered {nsid} with a cursor that cannot be sent back")
-    return items, following
 
 
 def _cid(client: XrpcClient, value: object) -> Cid:

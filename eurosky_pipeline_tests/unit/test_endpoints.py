@@ -1,6 +1,8 @@
 """The endpoints as functions: pages to their end, and every value of a stranger checked at the door."""
 
 import json
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
-from eurosky_pipeline.xrpc import endpoints
+from eurosky_pipeline.xrpc import endpoints, paging
 from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient
 from eurosky_pipeline.xrpc.endpoints import (
     AccountStatus,
@@ -29,7 +31,7 @@ from eurosky_pipeline.xrpc.endpoints import (
     list_missing_blobs,
     upload_blob,
 )
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, RequestRefused
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, RequestRefused
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 REV = "3jzfcijpj2z2a"
@@ -101,18 +103,83 @@ def test_a_cursor_that_comes_back_is_a_circle_and_not_followed_for_ever() -> Non
 
 
 def test_pages_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "MAX_PAGES", 20)  # ten thousand of them take four seconds
+    monkeypatch.setattr(paging, "MAX_PAGES", 20)  # ten thousand of them take four seconds
 
     def handle(request: httpx.Request) -> httpx.Response:
         number = int(request.url.params.get("cursor", 0))
-        return answer({"cids": texts(CIDS[0]), "cursor": str(number + 1)})
+        return answer({"cids": texts(cid_of(bytes([number]), CODEC_RAW)), "cursor": str(number + 1)})
 
     with pytest.raises(AnswerInvalid, match="more than 20 pages"):
         list(list_blobs(client_of(handle), DID))
 
 
+@pytest.mark.parametrize("period", [1, 2, 7])
+@pytest.mark.parametrize("nsid", ["listBlobs", "listMissingBlobs"])
+def test_pages_that_come_again_are_a_circle_though_their_cursors_are_new(nsid: str, period: int) -> None:
+    asked: list[int] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        number = int(request.url.params.get("cursor", 0))
+        asked.append(number)
+        cid = str(cid_of(bytes([number % period]), CODEC_RAW))
+        rows = {"cids": [cid] * 1000, "blobs": [{"cid": cid, "recordUri": "at://x"}] * 1000}
+        return answer({**rows, "cursor": str(number + 1)})
+
+    client = client_of(handle)
+    with pytest.raises(AnswerInvalid, match="gave the same page twice"):
+        list(list_blobs(client, DID) if nsid == "listBlobs" else list_missing_blobs(client))
+    assert len(asked) == period + 1
+
+
+def test_two_cursors_that_take_turns_are_a_circle() -> None:
+    turns = {None: ([{"cid": str(CIDS[0]), "recordUri": "at://x"}], "a")}
+    turns |= {"a": ([{"cid": str(CIDS[1]), "recordUri": "at://x"}], "b")}
+    turns |= {"b": ([{"cid": str(CIDS[2]), "recordUri": "at://x"}], "a")}
+    client, asked = pages_of("blobs", turns)
+    with pytest.raises(AnswerInvalid, match="in a circle"):
+        list(list_missing_blobs(client))
+    assert asked == [None, "a", "b"]
+
+
+def test_a_list_that_takes_too_long_is_given_up_and_what_is_done_with_it_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paging, "MAX_LISTING_S", 0.15)
+
+    def handle(request: httpx.Request, takes_s: float) -> httpx.Response:
+        number = int(request.url.params.get("cursor", 0))
+        time.sleep(takes_s)
+        return answer(
+            {"cids": texts(cid_of(bytes([number]), CODEC_RAW)) if number < 5 else [], "cursor": f"{number + 1}"}
+        )
+
+    for _ in list_blobs(client_of(lambda request: handle(request, 0)), DID):
+        time.sleep(0.05)
+    with pytest.raises(HostUnreachable, match="takes too long to answer"):
+        list(list_blobs(client_of(lambda request: handle(request, 0.06)), DID))
+
+
+def test_a_long_list_costs_little_memory_while_it_is_read() -> None:
+    """Fifty thousand rows, of which nothing is kept but a hash a page."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        number = int(request.url.params.get("cursor", 0))
+        rows = texts(*(cid_of(f"{number} {row}".encode(), CODEC_RAW) for row in range(1000)))
+        return answer({"cids": rows if number < 50 else [], "cursor": str(number + 1)})
+
+    client = client_of(handle)
+    tracemalloc.start()
+    try:
+        listed = sum(1 for _ in list_blobs(client, DID))
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert listed == 50_000
+    assert most_bytes < 4 * 2**20
+
+
 def test_a_list_longer_than_any_account_has_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "MAX_LISTED", 2)
+    monkeypatch.setattr(paging, "MAX_LISTED", 2)
     client, _ = pages_of("cids", {None: (texts(CIDS[0]), "a"), "a": (texts(CIDS[1]), "b"), "b": (texts(CIDS[2]), "c")})
     with pytest.raises(AnswerInvalid, match="more than 2 rows"):
         list(list_blobs(client, DID))
@@ -218,7 +285,12 @@ def test_a_server_describes_itself() -> None:
     assert describe_server(saying(said)) == ServerDescription("did:web:pds.example", 5_242_880)
 
 
-@pytest.mark.parametrize("limit", [0, -1, "5", None, 5.5])
+def test_an_upload_limit_beyond_any_disk_limits_nothing_and_breaks_nothing() -> None:
+    said = {"did": "did:web:x", "blobUploadLimit": 10**300}
+    assert describe_server(saying(said)).blob_upload_limit_bytes == 10**300
+
+
+@pytest.mark.parametrize("limit", [0, -1, "5", None, 5.5, True, [5], {"bytes": 5}, float("inf")])
 def test_an_upload_limit_that_is_no_number_of_bytes_is_none(limit: object) -> None:
     assert describe_server(saying({"did": "did:web:x", "blobUploadLimit": limit})).blob_upload_limit_bytes is None
 
