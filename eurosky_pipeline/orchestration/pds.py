@@ -86,7 +86,7 @@ class PdsResource(ConfigurableResource["PdsResource"]):
                 self._clients[key] = public
             else:
                 self._clients[key] = public.with_authorization(log_in_when_asked(public, did, password))
-        return self._clients[key].with_stop(step.stop)
+        return self._clients[key].with_stop(step.stop).with_on_wait(step.note)
 
     def _public(self, step: Step, base_url: str) -> XrpcClient:
         pace = self._paces.setdefault(

@@ -1,10 +1,11 @@
 """What every asset does around its work: hold the lease, resume a stopped migration, and after a failure try again,
 put the migration off, or record the failure truly."""
 
+import functools
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import STOPPED, State
 from eurosky_pipeline.settings import load_settings
-from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.workers import Stop
 
 
@@ -29,13 +30,15 @@ from eurosky_pipeline.xrpc.workers import Stop
 class Step:
     """One asset's work on one migration: its row when the work began, the registry, its folders.
 
-    `stop` is set when the work has to end.
+    `stop` is set when the work has to end. `note` tells the person in the foreground, if there is one, why nothing goes
+    on; threads may call it.
     """
 
     migration: Migration
     registry: Registry
     files: Workspace
     stop: threading.Event
+    note: Callable[[str], None] = lambda _: None
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -80,7 +83,7 @@ def migration_step(
             migration = _take_up(registry, token, is_first_step=is_first_step)
             _tag_run(context, migration)
             try:
-                yield Step(migration, registry, workspace.of(token), stop)
+                yield Step(migration, registry, workspace.of(token), stop, _foreground(context))
             except StoppedError:
                 raise
             except EuroskyError as error:
@@ -125,11 +128,14 @@ def _go_on_if_worthwhile(
 
 def _tell(context: AssetExecutionContext, text: str) -> None:
     """In the run's log; and to the person in the foreground, where the asset has said that there may be one."""
-    name = context.asset_key.to_user_string()
-    context.log.warning(f"[{context.partition_key}] {name}: {text}")
-    progress: ProgressSink | None = getattr(context.resources, "progress", None)
-    if progress is not None:
-        progress.note(name, text)
+    context.log.warning(f"[{context.partition_key}] {context.asset_key.to_user_string()}: {text}")
+    _foreground(context)(text)
+
+
+def _foreground(context: AssetExecutionContext) -> Callable[[str], None]:
+    """Notes of this asset, for who watches; nobody does where the asset has not asked for a ProgressSink."""
+    progress: ProgressSink = getattr(context.resources, "progress", None) or SilentProgress()
+    return functools.partial(progress.note, context.asset_key.to_user_string())
 
 
 def _told_with_stack(context: AssetExecutionContext, error: EuroskyError) -> str:

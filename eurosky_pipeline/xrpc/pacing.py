@@ -46,6 +46,10 @@ _MOST_DOUBLED = 10
 Pause = Callable[[threading.Event, float], bool]
 """Wait for so many seconds, or until the event is set; whether it is."""
 
+OnWait = Callable[[str], None]
+"""Told, in a person's words, of a wait for a host's limit, by whichever thread is going to wait."""
+_WORTH_TELLING_S = 1.0
+
 
 @dataclass(slots=True)
 class _Endpoint:
@@ -152,21 +156,24 @@ class HostPace:
         self._endpoints: dict[str, _Endpoint] = {}
 
     @contextmanager
-    def turn(self, nsid: str, stop: threading.Event) -> Iterator[Turn]:
+    def turn(self, nsid: str, stop: threading.Event, on_wait: OnWait = lambda _: None) -> Iterator[Turn]:
         """Wait until the host may be asked for `nsid`; the turn lasts until its answer is heeded, or the block ends.
+
+        Args:
+            on_wait: told of each wait for the host's limit to end, before it; not of one that is over in a moment.
 
         Raises:
             RateLimited: that would be in more than `max_wait_s`; `retry_after_s` says when.
             StoppedError: `stop` is set, or was while this waited.
         """
-        turn = self._wait(nsid, stop)
+        turn = self._wait(nsid, stop, on_wait)
         try:
             yield turn
         finally:
             with self._lock:
                 turn._end()
 
-    def _wait(self, nsid: str, stop: threading.Event) -> Turn:
+    def _wait(self, nsid: str, stop: threading.Event, on_wait: OnWait) -> Turn:
         is_stopped = stop.is_set()
         while not is_stopped:
             with self._lock:
@@ -182,6 +189,8 @@ class HostPace:
                     hint="run it again then, or raise EUROSKY_MAX_WAIT_S",
                     retry_after_s=wait_s,
                 )
+            if is_limited and wait_s >= _WORTH_TELLING_S:
+                on_wait(f"waiting {wait_s:.0f} s for {self.host}'s rate limit")
             is_stopped = self._pause(stop, wait_s)
         raise StoppedError(f"asked to stop before {self.host} was asked for {nsid}")
 

@@ -270,3 +270,34 @@ def test_who_is_asked_to_stop_gets_no_turn() -> None:
     stop.set()
     with pytest.raises(StoppedError), paced(FakeTime()).turn(NSID, stop):
         pytest.fail("nobody was to be asked")
+
+
+def told(fake: FakeTime, pace: HostPace) -> list[str]:
+    """What a person is told while this is the next to ask."""
+    notes: list[str] = []
+    with pace.turn(NSID, STOP, notes.append) as turn:
+        turn.heed(200, {})
+    return notes
+
+
+def test_a_wait_for_a_hosts_limit_is_told_before_it() -> None:
+    fake = FakeTime()
+    pace = paced(fake)
+    ask(pace, 429, {"retry-after": "31"})
+    assert told(fake, pace) == ["waiting 32 s for pds.example's rate limit"]
+
+
+def test_a_limit_that_is_used_up_is_told_before_the_host_refuses() -> None:
+    fake = FakeTime()
+    pace = paced(fake)
+    ask(pace, 200, limit(1000, 0, 60))
+    assert told(fake, pace) == ["waiting 61 s for pds.example's rate limit"]
+
+
+def test_nobody_is_told_of_a_pace_that_is_just_slower() -> None:
+    fake = FakeTime()
+    pace = paced(fake)
+    ask(pace, 200, limit(1000, 30, 60))
+    ask(pace, 200, limit(1000, 29, 60))
+    assert not told(fake, pace)
+    assert fake.pauses
