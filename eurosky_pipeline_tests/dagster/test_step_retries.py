@@ -22,6 +22,7 @@ from dagster import (
     DagsterRunStatus,
     Definitions,
     MaterializeResult,
+    ResourceParam,
     define_asset_job,
     in_process_executor,
 )
@@ -36,10 +37,21 @@ from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
+from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.errors import HostUnreachable, RateLimited
 from eurosky_pipeline_tests.dagster.conftest import PASSWORD
 
 HOUR_S = 3600.0
+
+
+class Notes(SilentProgress):
+    """What a person in the foreground is told beside the bars."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def note(self, stage: str, text: str) -> None:
+        self.told.append((stage, text))
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Ran:
     materialized: set[str]
     skipped: set[str]
     is_check_evaluated: bool
+    told: list[tuple[str, str]]
 
 
 def do_nothing(_: Step) -> None:
@@ -62,7 +75,10 @@ def do_nothing(_: Step) -> None:
 def assets_of(first: Callable[[Step], None], second: Callable[[Step], None]) -> list[Any]:
     def made(name: str, work: Callable[[Step], None], **options: Any) -> Any:
         def body(
-            context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource
+            context: AssetExecutionContext,
+            registry: RegistryResource,
+            workspace: WorkspaceResource,
+            progress: ResourceParam[ProgressSink],
         ) -> Iterator[MaterializeResult]:
             with migration_step(context, registry, workspace) as step:
                 work(step)
@@ -77,10 +93,11 @@ def assets_of(first: Callable[[Step], None], second: Callable[[Step], None]) -> 
 
 
 def run_assets(token: str, first: Callable[[Step], None], second: Callable[[Step], None] = do_nothing) -> Ran:
+    notes = Notes()
     definitions = Definitions(
         assets=assets_of(first, second),
         jobs=[define_asset_job("probe_job", executor_def=in_process_executor)],
-        resources={"registry": RegistryResource(), "workspace": WorkspaceResource()},
+        resources={"registry": RegistryResource(), "workspace": WorkspaceResource(), "progress": notes},
     )
     with DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(MIGRATIONS.name, [token])
@@ -98,6 +115,7 @@ def run_assets(token: str, first: Callable[[Step], None], second: Callable[[Step
         {event.step_key for event in events if event.is_step_materialization},
         {event.step_key for event in events if event.is_step_skipped},
         any(event.event_type_value == "ASSET_CHECK_EVALUATION" for event in events),
+        notes.told,
     )
 
 
@@ -135,6 +153,7 @@ def test_a_step_that_fails_for_a_while_is_tried_again_in_the_same_run(migration:
         f"[{migration.token}] first: old.example could not be reached [host_unreachable]; attempt {n} of 3 in 0 s"
         for n in (2, 3)
     ]
+    assert ran.told == [("first", line.partition("first: ")[2]) for line in ran.lines]
     assert ran.materialized == {"first", "second", "after"}
     assert ran.is_check_evaluated
     after = registry.get(migration.token)

@@ -35,13 +35,13 @@ def exported_car(
     migration's DID; only then does the file get its name.
     """
     with migration_step(context, registry, workspace) as step:
+        progress.begin("exported_car", None, "B")
         step.files.clear_leftovers()
         account = _check_account(pds, step)
         for warning in account.warnings:
             context.log.warning(f"[{step.token}] {warning}")
         pds.destination(step)  # a wrong password is better told now than after a long export
         pds.check_distinct(step)
-        progress.begin("exported_car", None, "B")
         exported = export_repo(
             pds.source(step),
             step.migration.did,
