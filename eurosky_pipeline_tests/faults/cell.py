@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from eurosky_pipeline.reconcile.verify import Verification, verify_accounts
+from eurosky_pipeline.registry.ledger import Outcome
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.registry.states import State
@@ -184,7 +185,7 @@ def look(stage: Stage) -> Verdict:
     sums = {
         "blobs_total": len(ledger),
         "blobs_completed": len(there),
-        "bytes_transferred": sum(row.size_bytes for row in there),
+        "bytes_transferred": sum(row.size_bytes for row in there if row.outcome is Outcome.TRANSFERRED),
         "failed_blobs": sorted(failed),
     }
     told = {name: progress.get(name) for name in sums}

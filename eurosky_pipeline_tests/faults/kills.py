@@ -19,8 +19,10 @@ BLOB_BYTES = 20_000
 WORKERS = 5
 LATENCY_S = 0.03
 """In every request, so that most of a run is the transfer and not Python's start."""
-_START_S, _EACH_S = 4.0, 0.05
-"""About as long as a run takes from its first request on, without the blobs, and for each of them."""
+_REQUESTS, _REQUESTS_EACH = 20, 3
+"""About as many as a run makes without the blobs, and for each of them: by requests, and not by the clock, an instant
+is as likely in a slow part of the run as in a quick one, on any machine."""
+_JITTER_S = 0.1
 _RUN_TIMEOUT_S = 1800.0
 _MOST_RUNS = 4
 _SETTLE_S = 0.5
@@ -32,7 +34,7 @@ class Killed:
     """One account's way through a kill.
 
     Attributes:
-        instant_s: from the run's first request to the kill.
+        requests: that the run had made; instant_s: from the first of them to the kill.
         killed_in: the migration's state at that moment, and how many blobs the ledger knew of.
         confirmed_before: blobs of which the run had been told that they are stored.
         in_flight: others, whose upload was under way.
@@ -43,6 +45,7 @@ class Killed:
         leftovers: files in scratch that belong to no run, at the end.
     """
 
+    requests: int
     instant_s: float
     killed_in: str
     ledger_rows: int
@@ -59,6 +62,18 @@ class Killed:
     is_ledger_true: bool
     seconds: float
     verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """When so many requests have ended, or so many blobs are stored; and a moment later."""
+
+    requests: int = 0
+    uploads: int = 0
+    jitter_s: float = 0.0
+
+    def has_come(self, stage: Stage) -> bool:
+        return _requests(stage) >= self.requests and len(stage.stored()) >= self.uploads
 
 
 def run_kill(
@@ -78,22 +93,22 @@ def run_kill(
         after_uploads: kill when so many blobs are stored, instead of at random.
         is_lease_tried: start a second run at once, which the dead one's lease has to keep out.
     """
-    chance, longest_s = random.Random(f"kill/{seed}"), _START_S + blobs * (2 * latency_s + _EACH_S) / WORKERS
+    chance, most = random.Random(f"kill/{seed}"), _REQUESTS + blobs * _REQUESTS_EACH
     while True:
         with (
             alone(home) as (folder, state),
             staged(folder, state, blobs=blobs, blob_bytes=blob_bytes, seed_number=seed) as stage,
         ):
             stage.source.latency_s = stage.destination.latency_s = latency_s
-            at_s = None if after_uploads is not None else chance.uniform(0, longest_s)
-            instant_s = _kill(stage, at_s, after_uploads or 0)
-            if instant_s is not None:
-                return _brought_to_its_end(stage, instant_s, is_lease_tried=is_lease_tried)
-            longest_s = at_s or 0.0  # it had ended by then: draw again, for another account
+            after = Instant(requests=1 + chance.randrange(most), jitter_s=chance.uniform(0, _JITTER_S))
+            killed = _kill(stage, after if after_uploads is None else Instant(uploads=after_uploads))
+            if killed is not None:
+                return _brought_to_its_end(stage, *killed, is_lease_tried=is_lease_tried)
+            most = max(1, after.requests)  # it had ended by then: draw again, for another account
 
 
-def _kill(stage: Stage, at_s: float | None, after_uploads: int) -> float | None:
-    """Seconds from the first request to the kill; None if the run had ended before."""
+def _kill(stage: Stage, instant: Instant) -> tuple[int, float] | None:
+    """The requests that the run has made, and the seconds from the first of them; None if it had ended before."""
     with (stage.home / "killed.log").open("wb") as log:
         process = subprocess.Popen(
             [EUROSKY, "migrate", stage.token],
@@ -102,30 +117,23 @@ def _kill(stage: Stage, at_s: float | None, after_uploads: int) -> float | None:
             stdout=log,
             stderr=log,
         )
+        begun_s, deadline_s = 0.0, time.monotonic() + _RUN_TIMEOUT_S
         try:
-            instant_s = _wait_for_instant(stage, process, at_s, after_uploads)
+            while process.poll() is None and time.monotonic() < deadline_s and not instant.has_come(stage):
+                begun_s = begun_s or (time.monotonic() if _requests(stage) else 0.0)
+                time.sleep(_POLL_S)
+            time.sleep(instant.jitter_s)
         finally:
             process.kill()
-    return instant_s if process.wait() == -signal.SIGKILL else None
+    is_killed = process.wait() == -signal.SIGKILL
+    return (_requests(stage), time.monotonic() - (begun_s or time.monotonic())) if is_killed else None
 
 
-def _wait_for_instant(
-    stage: Stage, process: subprocess.Popen[bytes], at_s: float | None, after_uploads: int
-) -> float | None:
-    """Seconds since the first request; None if the process has ended by itself."""
-    begun_s, deadline_s = None, time.monotonic() + _RUN_TIMEOUT_S
-    while process.poll() is None and time.monotonic() < deadline_s:
-        time.sleep(_POLL_S)
-        now_s = time.monotonic()
-        if begun_s is None:
-            begun_s = now_s if stage.source.record.passed() + stage.destination.record.passed() else None
-            continue
-        if now_s - begun_s >= at_s if at_s is not None else len(stage.stored()) >= after_uploads:
-            return now_s - begun_s
-    return None
+def _requests(stage: Stage) -> int:
+    return len(stage.source.record.passed()) + len(stage.destination.record.passed())
 
 
-def _brought_to_its_end(stage: Stage, instant_s: float, *, is_lease_tried: bool) -> Killed:
+def _brought_to_its_end(stage: Stage, requests: int, instant_s: float, *, is_lease_tried: bool) -> Killed:
     started_s, record = time.monotonic(), stage.destination.record
     confirmed, migration = set(record.confirmed()), stage.migration
     rows = len(stage.registry.outcomes(stage.token))
@@ -143,6 +151,7 @@ def _brought_to_its_end(stage: Stage, instant_s: float, *, is_lease_tried: bool)
     scratch = stage.home / "work" / stage.token
     there = {str(row.blob_cid) for row in stage.registry.outcomes(stage.token) if row.is_there}
     return Killed(
+        requests=requests,
         instant_s=round(instant_s, 2),
         killed_in=str(migration.state),
         ledger_rows=rows,

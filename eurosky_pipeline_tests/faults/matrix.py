@@ -56,9 +56,9 @@ _PLACES = {
     Phase.ONE_UP: _Place(False, UPLOAD_BLOB, "POST", 1, 1),
 }
 _SLOW = {Fault.STALL, Fault.DRIP}
-_ONCE = {Fault.STALL, Fault.DRIP, Fault.REFUSED}
 _AFTER_THE_HEAD = {Fault.RESET_DOWN, Fault.CUT_SHORT, Fault.SHORTER, Fault.PADDED, Fault.OVERLONG, Fault.WRONG_BYTES}
 _TOKEN = {Fault.EXPIRED_400, Fault.EXPIRED_401}
+_ONCE = _SLOW | _TOKEN | {Fault.REFUSED}
 _EVERY_REQUEST = 1_000_000
 
 

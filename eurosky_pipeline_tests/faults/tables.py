@@ -57,19 +57,20 @@ def _totals(results: Sequence[Result]) -> str:
 def kills_table(kills: Sequence[Killed]) -> str:
     """A row a kill."""
     header = [
-        "killed after", "state", "in the ledger", "known to be stored", "under way", "of the known sent again",
-        "of those under way sent again", "runs", "arrived", "lost", "counted twice",
+        "killed after", "requests", "state", "in the ledger", "known to be stored", "under way",
+        "of the known sent again", "of those under way sent again", "runs", "arrived", "lost", "counted twice",
     ]  # fmt: skip
     rows = [
         [
             f"{killed.instant_s:.1f} s",
+            str(killed.requests),
             killed.killed_in,
             *map(str, (killed.ledger_rows, killed.confirmed_before, killed.in_flight, killed.confirmed_sent_again)),
             *map(str, (killed.verdict.sent_again, killed.runs)),
             f"{killed.verdict.arrived}/{killed.verdict.planned}",
             *map(str, (len(killed.verdict.lost), killed.verdict.counted_twice)),
         ]
-        for killed in sorted(kills, key=lambda killed: killed.instant_s)
+        for killed in sorted(kills, key=lambda killed: killed.requests)
     ]
     return _table(header, rows)
 
