@@ -1,9 +1,13 @@
 """The asset checks: what a green run has proved, said with numbers."""
 
+from collections.abc import Mapping
+
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec
 
 from eurosky_pipeline.atproto.summary import RepoSummary
-from eurosky_pipeline.reconcile.reconcile import Reconciliation, Verdict
+from eurosky_pipeline.reconcile.reconcile import Reconciliation
+from eurosky_pipeline.reconcile.records import RecordComparison, RecordVerdict
+from eurosky_pipeline.reconcile.verdicts import Verdict
 from eurosky_pipeline.transfer.import_repo import ImportedRepo
 
 REPO_IS_WHOLE = AssetCheckSpec(
@@ -20,6 +24,16 @@ EVERY_BLOB_ARRIVED = AssetCheckSpec(
     "every_blob_arrived",
     asset="reconciliation_report",
     description="Every blob of the manifest is at the destination; warns where some cannot be had",
+)
+RECORDS_ARE_EQUAL = AssetCheckSpec(
+    "records_are_equal",
+    asset="reconciliation_report",
+    description="The destination's own getRepo still has every record that was imported, and no other",
+)
+SIZES_ARE_AS_REFERENCED = AssetCheckSpec(
+    "sizes_are_as_referenced",
+    asset="reconciliation_report",
+    description="Each blob has as many bytes as the record that names it says; warns where a record is wrong",
 )
 
 
@@ -46,11 +60,51 @@ def import_is_proved(imported: ImportedRepo) -> AssetCheckResult:
 
 def every_blob_arrived(reconciliation: Reconciliation) -> AssetCheckResult:
     """A warning, and no error: a blob that nobody has any more must not keep an account from moving."""
-    counts = {str(verdict): reconciliation.count(verdict) for verdict in Verdict}
+    tally, error = reconciliation.tally, reconciliation.error
+    matched = tally.counts[Verdict.MATCHED]
     return AssetCheckResult(
         check_name=EVERY_BLOB_ARRIVED.name,
-        passed=counts[Verdict.MATCHED] == len(reconciliation.verdicts) and not reconciliation.error,
+        passed=matched == tally.blobs and not error,
         severity=AssetCheckSeverity.WARN,
-        description=f"{counts[Verdict.MATCHED]:,} of {len(reconciliation.verdicts):,} blobs matched",
-        metadata={**counts, **({"error": reconciliation.error} if reconciliation.error else {})},
+        description=f"{matched:,} of {tally.blobs:,} blobs matched",
+        metadata={**_numbers(tally.counts), **({"error": error} if error else {})},
     )
+
+
+def records_are_equal(records: RecordComparison) -> AssetCheckResult:
+    """An error where a record was lost or changed by nobody's will; a warning where that is not known, or where the
+    account's owner may have done it. It blocks nothing: the import was proved once, and whoever looks decides."""
+    equal = records.counts[RecordVerdict.EQUAL]
+    is_nobodys_will = records.has_lost and not records.is_active
+    return AssetCheckResult(
+        check_name=RECORDS_ARE_EQUAL.name,
+        passed=records.is_compared and not records.has_lost,
+        severity=AssetCheckSeverity.ERROR if is_nobodys_will else AssetCheckSeverity.WARN,
+        description=records.error or f"{equal:,} of {records.records:,} records are equal",
+        metadata={
+            **_numbers(records.counts),
+            "is_active_at_destination": records.is_active,
+            **({"error": records.error} if records.error else {}),
+        },
+    )
+
+
+def sizes_are_as_referenced(reconciliation: Reconciliation) -> AssetCheckResult:
+    """A warning: a record that says a wrong size is the source's, and moves as it is."""
+    tally = reconciliation.tally
+    right = tally.sizes_compared - tally.sizes_other
+    return AssetCheckResult(
+        check_name=SIZES_ARE_AS_REFERENCED.name,
+        passed=not tally.sizes_other,
+        severity=AssetCheckSeverity.WARN,
+        description=f"{right:,} of {tally.sizes_compared:,} sizes are as records say",
+        metadata={
+            "compared": tally.sizes_compared,
+            "other": tally.sizes_other,
+            **({"named": [str(row.blob_cid) for row in tally.sizes_shown]} if tally.sizes_shown else {}),
+        },
+    )
+
+
+def _numbers(counts: Mapping[Verdict, int] | Mapping[RecordVerdict, int]) -> dict[str, int]:
+    return {str(verdict): count for verdict, count in counts.items()}

@@ -72,6 +72,8 @@ def test_the_checks_stand_on_their_assets() -> None:
         (AssetKey("exported_car"), "repo_is_whole"),
         (AssetKey("imported_repo"), "import_is_proved"),
         (AssetKey("reconciliation_report"), "every_blob_arrived"),
+        (AssetKey("reconciliation_report"), "records_are_equal"),
+        (AssetKey("reconciliation_report"), "sizes_are_as_referenced"),
     }
 
 

@@ -83,6 +83,8 @@ def test_progress_has_the_contracts_keys_and_true_numbers(run: Run) -> None:
     assert progress["reconciliation_status"] == "complete"
     assert progress["reconciliation_expected_blobs"] == progress["reconciliation_imported_blobs"] == BLOBS + LEGACY
     assert progress["reconciliation_missing_count"] == progress["reconciliation_still_missing"] == 0
+    assert progress["reconciliation_records_equal"] == RECORDS + LEGACY
+    assert progress["reconciliation_records_missing"] == progress["reconciliation_records_differing"] == 0
 
 
 def test_exported_car_is_the_file_that_its_metadata_names(run: Run, artifacts) -> None:
@@ -131,8 +133,24 @@ def test_the_report_names_every_blob_as_matched(run: Run, artifacts) -> None:
     report = pd.read_csv(artifacts / "reconciliation_report.csv")
     assert len(report) == BLOBS + LEGACY
     assert set(report["verdict"]) == {"matched"}
-    checks = {check.check_name: check.passed for check in run.result.get_asset_check_evaluations()}
-    assert checks == {"repo_is_whole": True, "import_is_proved": True, "every_blob_arrived": True}
+    sizes = report[["size_bytes", "claimed_bytes"]].dropna()
+    assert len(sizes) == BLOBS  # legacy references claim none
+    assert (sizes["size_bytes"] == sizes["claimed_bytes"]).all()
+
+
+def test_the_report_names_no_record_since_all_are_equal(run: Run, artifacts) -> None:
+    assert pd.read_csv(artifacts / "reconciliation_records.csv").empty
+    assert run.metadata("reconciliation_report")["records_equal"] == RECORDS + LEGACY
+
+
+def test_every_check_has_passed_and_says_it_with_numbers(run: Run) -> None:
+    checks = {check.check_name: check for check in run.result.get_asset_check_evaluations()}
+    assert {name: check.passed for name, check in checks.items()} == dict.fromkeys(
+        ["repo_is_whole", "import_is_proved", "every_blob_arrived", "records_are_equal", "sizes_are_as_referenced"],
+        True,
+    )
+    assert checks["records_are_equal"].metadata["equal"].value == RECORDS + LEGACY
+    assert checks["sizes_are_as_referenced"].metadata["compared"].value == BLOBS
 
 
 def test_nothing_stays_in_scratch_but_the_cars_and_the_tables(sandbox, run: Run) -> None:
@@ -141,6 +159,7 @@ def test_nothing_stays_in_scratch_but_the_cars_and_the_tables(sandbox, run: Run)
         "account.car",
         "account.converted.car",
         "blob_manifest.csv",
+        "reconciliation_records.csv",
         "reconciliation_report.csv",
     ]
 

@@ -70,6 +70,34 @@ def test_a_row_says_who_names_the_blob_and_how(manifest: Path) -> None:
     }
 
 
+def test_rows_are_in_the_order_of_their_cids_as_text(tmp_path: Path) -> None:
+    cids = [raw_cid(b"%d" % n) for n in range(60)]
+    records = {
+        f"app.bsky.feed.post/3kaaaaaaaaa{a}{b}": make_post(embed=make_blob_ref(b"%d" % (7 * n % 60)))
+        for n, (a, b) in enumerate((a, b) for a in "234567" for b in "abcdefghij")
+    }
+    assert [row.blob_cid for row in written(tmp_path, records, cids)] == sorted(cids, key=str)
+
+
+def test_a_blob_that_one_record_names_in_the_old_form_is_legacy(tmp_path: Path) -> None:
+    records = {
+        "app.bsky.feed.post/3kaaaaaaaaa2a": make_post(embed=make_blob_ref(OLD)),
+        "app.bsky.feed.post/3kaaaaaaaaa2b": make_post(embed=make_legacy_blob_ref(OLD)),
+        "app.bsky.feed.post/3kaaaaaaaaa2c": make_post(embed=make_blob_ref(OLD)),
+    }
+    assert [(row.is_legacy, row.size_bytes, row.references) for row in written(tmp_path, records)] == [
+        (True, len(OLD), 3)
+    ]
+
+
+def test_of_two_sizes_that_records_claim_the_first_is_told(tmp_path: Path) -> None:
+    records = {
+        "app.bsky.feed.post/3kaaaaaaaaa2a": make_post(embed={**make_blob_ref(OLD), "size": 5}),
+        "app.bsky.feed.post/3kaaaaaaaaa2b": make_post(embed={**make_blob_ref(OLD), "size": 6}),
+    }
+    assert [row.size_bytes for row in written(tmp_path, records)] == [5]
+
+
 def test_the_totals_are_those_of_the_rows(car: Path) -> None:
     totals = write_manifest(car, map(raw_cid, (SHARED, LISTED)), car.with_name("blob_manifest.csv"))
     assert (totals.blobs, totals.claimed_bytes) == (3, len(SHARED))
