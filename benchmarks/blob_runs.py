@@ -108,7 +108,10 @@ def run_job(home: Path, job: Job, blobs: int) -> Taken:
         raise WrongResultError(f"the engine ended with {process.returncode}")
     result = json.loads(output.splitlines()[-1])
     if not result["blobs_total"] == result["blobs_completed"] == blobs:
-        raise WrongResultError(f"of {blobs} blobs, {result['blobs_completed']} arrived: {result['by_outcome']}")
+        raise WrongResultError(
+            f"of {blobs} blobs, {result['blobs_total']} were planned and {result['blobs_completed']} arrived: "
+            f"{result['by_outcome']}"
+        )
     return Taken(**{name: result[name] for name in Taken.__slots__ if name in result})
 
 
