@@ -34,10 +34,8 @@ from eurosky_pipeline.xrpc.bodies import (
 )
 from eurosky_pipeline.xrpc.connection import STOP
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, error_for_transport
-from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.pacing import HostPace, OnWait
-from eurosky_pipeline.xrpc.proxies import environment_proxies
-from eurosky_pipeline.xrpc.transport import CONNECT_TIMEOUT_S, GuardedTransport
+from eurosky_pipeline.xrpc.transport import new_http_client
 
 __all__ = ["SEND_CHUNK_BYTES", "Announced", "Download", "Json", "Params", "UploadBody", "XrpcClient", "new_http_client"]
 
@@ -46,33 +44,10 @@ MAX_JSON_BYTES = 2 * 1024 * 1024
 """A page of 1000 missing blobs is about 200 KiB; what is parsed takes fifty times its size at the worst."""
 JSON_TIMEOUT_S = 120.0
 """For the whole of a JSON answer, from its first byte; the client's own time-out is for silence."""
-USER_AGENT = "eurosky-pipeline"
 TOO_MANY = 429
 
 Params = Mapping[str, str | int]
 Json = dict[str, Any]
-
-
-def new_http_client(workers: int, policy: HostPolicy, headers: Mapping[str, str] | None = None) -> httpx.Client:
-    """The shared HTTP/1.1 client: a connection to each of two hosts for every worker, and a few more.
-
-    The read time-out is for silence, not for the whole body. Each connection is made by the host policy, with the
-    operator's proxies (see `proxies`) between; cookies are not kept.
-
-    Args:
-        headers: sent with every request, whichever the host.
-
-    Raises:
-        SettingsError: the environment names a proxy that cannot be used.
-    """
-    connections = 2 * workers + 4
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.Client(
-        transport=GuardedTransport(policy, limits=limits, proxies=environment_proxies()),
-        follow_redirects=False,
-        timeout=httpx.Timeout(60, connect=CONNECT_TIMEOUT_S),
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})},
-    )
 
 
 class XrpcClient:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,12 +23,13 @@ import httpx
 
 from eurosky_pipeline.xrpc.connection import STOP, BoundedStream, socket_errors, stopped_by
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline.xrpc.proxies import Proxies
+from eurosky_pipeline.xrpc.proxies import Proxies, environment_proxies
 from eurosky_pipeline.xrpc.resolver import Endpoint
 
 MAX_ADDRESSES = 8
 """Tried before a host is given up; a name may have hundreds."""
 CONNECT_TIMEOUT_S = 10.0
+USER_AGENT = "eurosky-pipeline"
 _SAME_IN_HTTPX = {
     getattr(httpcore, name): getattr(httpx, name)
     for name in (
@@ -37,6 +38,28 @@ _SAME_IN_HTTPX = {
         *("UnsupportedProtocol", "LocalProtocolError", "RemoteProtocolError"),
     )
 }
+
+
+def new_http_client(workers: int, policy: HostPolicy, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    """The shared HTTP/1.1 client: a connection to each of two hosts for every worker, and a few more.
+
+    The read time-out is for silence, not for the whole body. Each connection is made by the host policy, with the
+    operator's proxies (see `proxies`) between; cookies are not kept.
+
+    Args:
+        headers: sent with every request, whichever the host.
+
+    Raises:
+        SettingsError: the environment names a proxy that cannot be used.
+    """
+    connections = 2 * workers + 4
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.Client(
+        transport=GuardedTransport(policy, limits=limits, proxies=environment_proxies()),
+        follow_redirects=False,
+        timeout=httpx.Timeout(60, connect=CONNECT_TIMEOUT_S),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})},
+    )
 
 
 class GuardedTransport(httpx.BaseTransport):

@@ -6,11 +6,19 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from pydantic import SecretStr
 
+from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.sandbox.network import down, status, up
 from eurosky_pipeline.sandbox.processes import find_processes
 from eurosky_pipeline.sandbox.servers import marker
 from eurosky_pipeline.sandbox.state import SandboxState, allowed_addresses, sandbox_folder
+from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
+from eurosky_pipeline.xrpc.errors import AuthError, RateLimited
+from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.pacing import HostPace
+from eurosky_pipeline.xrpc.session import log_in as log_in_by_did
 
 MB = 1024 * 1024
 
@@ -97,3 +105,26 @@ def test_rate_limits_are_the_real_ones_and_can_be_bypassed(home: Path) -> None:
     assert answer.json()["blobUploadLimit"] == 5 * MB
     bypass = {"x-ratelimit-bypass": state.source_secrets.rate_limit_bypass_key}
     assert "ratelimit-limit" not in httpx.get(url, headers=bypass, trust_env=False).headers
+    assert_a_configured_key_lifts_them_and_without_it_the_pace_keeps_to_them(state)
+
+
+def assert_a_configured_key_lifts_them_and_without_it_the_pace_keeps_to_them(state: SandboxState) -> None:
+    """30 logins in five minutes are allowed; the 31st is not even asked for, and with the key none is one too many."""
+    address = f"localhost:{state.source.port}"
+    settings = Settings(EUROSKY_RATE_LIMIT_BYPASS=f"{address}={state.source_secrets.rate_limit_bypass_key}")
+
+    def refusals(key: SecretStr | None) -> list[type[EuroskyError]]:
+        with new_http_client(5, HostPolicy(is_private_allowed=True)) as http:
+            pace = HostPace(address, max_wait_s=0)
+            client = XrpcClient(http, state.source_pds, pace=pace, bypass=key)
+            return [type(_login_error(client)) for _ in range(32)]
+
+    assert refusals(settings.bypass_key(state.source_pds)) == [AuthError] * 32
+    assert settings.bypass_key(state.destination_pds) is None
+    assert refusals(None) == [AuthError] * 30 + [RateLimited] * 2
+
+
+def _login_error(client: XrpcClient) -> EuroskyError:
+    with pytest.raises(EuroskyError) as caught:
+        log_in_by_did(client, "did:plc:ewvi7nxzyoun6zhxrhs64oiz", SecretStr("not it"))
+    return caught.value
