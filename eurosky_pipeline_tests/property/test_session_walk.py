@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from eurosky_pipeline.errors import EuroskyError, TransientError
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.errors import AuthError
-from eurosky_pipeline.xrpc.session import REFRESH_SESSION, log_in
+from eurosky_pipeline.xrpc.session import REFRESH_SESSION, log_in, log_in_when_asked
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 SECRET = "s3cret-"  # every secret below begins so
@@ -36,6 +36,7 @@ class Counts:
     refreshes_failed: int = 0
     tokens_reused: int = 0
     expiries: int = 0
+    without_a_token: int = 0
 
 
 @dataclass
@@ -48,6 +49,7 @@ class ModelServer:
     is_password_good: bool = True
     trouble: list[int] = field(default_factory=list)
     expire_after: int | None = None
+    is_opened: bool = True
     counts: Counts = field(default_factory=Counts)
     sent: dict[int, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -70,6 +72,10 @@ class ModelServer:
             return self._refresh(token) if nsid == REFRESH_SESSION else self._login(request)
 
     def _work(self, token: str) -> httpx.Response:
+        if not token:
+            assert not self.is_opened_for(threading.get_ident())
+            self.counts.without_a_token += 1
+            return _refusal(401, "AuthenticationRequired", "no token")
         generation = int(token.removeprefix(f"{SECRET}access-"))
         is_good = self.is_access_good and generation == self.generation
         self.sent[threading.get_ident()].append((generation, generation < self.generation))
@@ -79,6 +85,10 @@ class ModelServer:
                 self.expire_after = None
                 self.expire()
         return _answer({"done": True}) if is_good else _refusal(400, "ExpiredToken", token)
+
+    def is_opened_for(self, thread: int) -> bool:
+        """Whether a thread has sent a token before: from then on it sends none without."""
+        return bool(self.sent[thread])
 
     def _refresh(self, token: str) -> httpx.Response:
         self.counts.refreshes += 1
@@ -118,12 +128,14 @@ def _refusal(status: int, name: str, secret: str) -> httpx.Response:
 class SessionWalk(RuleBasedStateMachine):
     """Stretches of work by many threads at once; between them, and during them, things happen to the account."""
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(is_open=st.booleans())
+    def open(self, is_open: bool) -> None:
         self.server = ModelServer()
         public = XrpcClient(httpx.Client(transport=httpx.MockTransport(self.server)), "https://pds.example")
-        self.client = public.with_authorization(log_in(public, DID, PASSWORD))
+        session = log_in(public, DID, PASSWORD) if is_open else log_in_when_asked(public, DID, PASSWORD)
+        self.client = public.with_authorization(session)
         self.server.counts = Counts()
+        self.server.is_opened = is_open
         self.refusal: EuroskyError | None = None
 
     @rule(after=st.integers(0, 12))
@@ -155,9 +167,12 @@ class SessionWalk(RuleBasedStateMachine):
         # the server's account of it: nobody renews what is good, and no renewal is made twice
         succeeded = counts.refreshes - counts.refreshes_refused - counts.refreshes_failed
         let_in = counts.logins - counts.logins_refused
-        assert succeeded + let_in <= counts.expiries
+        opened = int(counts.without_a_token > 0)  # by a login that no refresh goes before
+        assert succeeded + let_in <= counts.expiries + opened
         assert counts.refreshes <= counts.expiries + counts.refreshes_failed
-        assert counts.logins == counts.refreshes_refused
+        assert counts.logins <= counts.refreshes_refused + opened
+        assert counts.without_a_token <= (0 if self.server.is_opened else threads * requests)
+        self.server.is_opened = self.server.is_opened or let_in > 0
         assert counts.logins_refused <= 1
         assert counts.tokens_reused == 0
         for sent in self.server.sent.values():
