@@ -146,7 +146,7 @@ class BlobSearch:
             foreign.discard(row.blob_cid)
             if self.books.is_settled(outcome):
                 self._settled.add(row.blob_cid)
-            elif self._is_doubtful(outcome) or row.blob_cid in self._listed:
+            elif self._is_doubtful(outcome):
                 yield row, outcome
 
     def _is_doubtful(self, outcome: BlobOutcome | None) -> bool:
@@ -189,7 +189,6 @@ class BlobSearch:
         cid = row.blob_cid
         self._untold.pop(cid, None)
         self._announced.pop(cid, None)
-        self._vouched.discard(cid)
         (self._absent.discard if found.is_there else self._absent.add)(cid)
         size_bytes = found.size_bytes or None  # some servers say 0 where they mean that they do not know
         if found.is_there and (size_bytes is None or size_bytes != _expected_bytes(row, outcome)):

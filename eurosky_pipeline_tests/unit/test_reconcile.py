@@ -524,6 +524,18 @@ def test_a_limit_upon_looking_is_no_circle_what_the_ledger_vouches_for_is_asked_
     assert done.fetched == []
 
 
+def test_a_blob_that_was_accepted_before_the_limit_is_not_told_to_be_missing(judge: Judge) -> None:
+    destination = server()
+
+    def again(_: list[Cid]) -> list[BlobOutcome]:
+        destination.faults["getBlob"] = lambda _: limited(4000)
+        return [giving(destination, DATA_A)]
+
+    done = judge(destination, [row(A)], [], again, imported_at=NOW)
+    assert done.verdict(A) == ("matched", "")
+    assert (done.result.vouched_for, done.result.recovered) == (1, 1)
+
+
 def test_a_limit_that_keeps_a_listed_blob_from_being_fetched_is_handed_on(judge: Judge) -> None:
     destination = server(DATA_A, missing=[str(A)])
     destination.faults["getBlob"] = lambda _: limited(4000)
