@@ -533,7 +533,8 @@ def test_a_blob_that_was_accepted_before_the_limit_is_not_told_to_be_missing(jud
 
     done = judge(destination, [row(A)], [], again, imported_at=NOW)
     assert done.verdict(A) == ("matched", "")
-    assert (done.result.vouched_for, done.result.recovered) == (1, 1)
+    assert (done.result.vouched_for, done.result.still_missing) == (1, None)
+    assert done.result.rate_limit is not None
 
 
 def test_a_limit_that_keeps_a_listed_blob_from_being_fetched_is_handed_on(judge: Judge) -> None:
