@@ -90,7 +90,7 @@ class ForegroundProgress:
         self._progress = _Bars(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}", justify="left"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=16),
             _AmountColumn(),
             TimeElapsedColumn(),
             console=Console(file=self._terminal, force_terminal=self._is_live or None),

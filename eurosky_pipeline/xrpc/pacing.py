@@ -115,15 +115,18 @@ class _Endpoint:
 class Turn:
     """Leave to send one request; its answer's status and headers are to be given to `heed`, which ends it."""
 
-    def __init__(self, pace: HostPace, endpoint: _Endpoint) -> None:
+    def __init__(self, pace: HostPace, endpoint: _Endpoint, on_wait: OnWait) -> None:
         self._pace = pace
+        self._on_wait = on_wait
         self._endpoint = endpoint
         self._holds_seen = endpoint.holds
         self._is_over = False
 
     def heed(self, status: int, headers: Mapping[str, str]) -> None:
         """429 is for every refusal for having asked too often, whichever status it came with."""
-        self._pace._heed(self, status, headers)
+        hold_s = self._pace._heed(self, status, headers)
+        if hold_s is not None:  # now, as all threads may have been refused, and wait elsewhere
+            self._on_wait(_told(self._pace.host, hold_s))
 
     def _end(self) -> None:
         if not self._is_over:
@@ -181,7 +184,7 @@ class HostPace:
                 wait_s, is_limited = endpoint.wait_s(now_s, min(LONGEST_STEP_S, self.max_wait_s))
                 if wait_s <= 0:
                     endpoint.begin(now_s)
-                    return Turn(self, endpoint)
+                    return Turn(self, endpoint, on_wait)
             if is_limited and wait_s > self.max_wait_s:
                 raise RateLimited(
                     f"{self.host} allows no more of {nsid} for {wait_s:.0f} s, and at most {self.max_wait_s:.0f} s are "
@@ -190,11 +193,12 @@ class HostPace:
                     retry_after_s=wait_s,
                 )
             if is_limited and wait_s >= _WORTH_TELLING_S:
-                on_wait(f"waiting {wait_s:.0f} s for {self.host}'s rate limit")
+                on_wait(_told(self.host, wait_s))
             is_stopped = self._pause(stop, wait_s)
         raise StoppedError(f"asked to stop before {self.host} was asked for {nsid}")
 
-    def _heed(self, turn: Turn, status: int, headers: Mapping[str, str]) -> None:
+    def _heed(self, turn: Turn, status: int, headers: Mapping[str, str]) -> float | None:
+        """Returns: how long nobody asks now, where this answer is why, and it is waited for."""
         told = rate_limit_of(headers)
         with self._lock:
             endpoint, now_s = turn._endpoint, self._clock()
@@ -207,5 +211,12 @@ class HostPace:
                     endpoint.holds += 1
                     endpoint.refusals += 1
                 endpoint.hold(retry_after_s(headers), now_s)
-            elif is_news:
+                hold_s = endpoint.held_until_s - now_s
+                return hold_s if is_news and _WORTH_TELLING_S <= hold_s <= self.max_wait_s else None
+            if is_news:
                 endpoint.refusals = 0
+            return None
+
+
+def _told(host: str, wait_s: float) -> str:
+    return f"waiting {wait_s:.0f} s for {host}'s rate limit"

@@ -77,8 +77,8 @@ class Terminal:
 
 
 @contextmanager
-def a_terminal() -> Iterator[Terminal]:
-    """A terminal of 100 columns. Not a fixture, as above."""
+def a_terminal(columns: int = 100) -> Iterator[Terminal]:
+    """A pseudo-terminal as stderr. Not a fixture, as above."""
     kept = os.dup(2)
     reading, writing = pty.openpty()
     os.dup2(writing, 2)
@@ -86,7 +86,7 @@ def a_terminal() -> Iterator[Terminal]:
         with pytest.MonkeyPatch.context() as patch, os.fdopen(writing, "w") as stderr:
             for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
                 patch.delenv(name, raising=False)
-            patch.setenv("COLUMNS", "100")
+            patch.setenv("COLUMNS", str(columns))
             patch.setenv("TERM", "xterm")
             patch.setattr(sys, "stderr", stderr)
             yield Terminal(reading)
@@ -106,9 +106,7 @@ def test_a_terminal_shows_blobs_bytes_rate_time_left_failures_and_waits() -> Non
         terminal.wait_for("MiB/s, ")
         terminal.wait_for(" left, 2 failed; waiting")
         progress.end("transferred_blobs", "1,998 of 2,000 blobs, 3.0 MiB")
-        terminal.wait_for(
-            "✓ transferred_blobs      ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 1,998 of 2,000 blobs, 3.0 MiB 0:00:0"
-        )
+        terminal.wait_for("✓ transferred_blobs      ━━━━━━━━━━━━━━━━ 1,998 of 2,000 blobs, 3.0 MiB 0:00:0")
 
 
 def test_a_terminal_is_not_drawn_on_by_a_server() -> None:
@@ -164,3 +162,10 @@ def test_lines_end_with_the_progress() -> None:
         progress.begin("transferred_blobs", 1, "blobs")
         raise KeyboardInterrupt
     assert threading.active_count() == before
+
+
+def test_a_summary_is_one_line_on_a_terminal_of_eighty_columns() -> None:
+    with a_terminal(columns=80) as terminal, ForegroundProgress() as progress:
+        progress.begin("transferred_blobs", 2_000, "blobs")
+        progress.end("transferred_blobs", "1,998 of 2,000 blobs, 3.0 MiB")
+        terminal.wait_for("1,998 of 2,000 blobs, 3.0 MiB 0:00:0")

@@ -301,3 +301,22 @@ def test_nobody_is_told_of_a_pace_that_is_just_slower() -> None:
     ask(pace, 200, limit(1000, 29, 60))
     assert not told(fake, pace)
     assert fake.pauses
+
+
+def told_of_refusals(pace: HostPace, count: int, headers: dict[str, str]) -> list[str]:
+    """What a person is told when so many requests that were under way are refused."""
+    notes: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for turn in [stack.enter_context(pace.turn(NSID, STOP, notes.append)) for _ in range(count)]:
+            turn.heed(429, headers)
+    return notes
+
+
+def test_five_refusals_are_told_once() -> None:
+    assert told_of_refusals(paced(FakeTime()), 5, {"retry-after": "31"}) == [
+        "waiting 32 s for pds.example's rate limit"
+    ]
+
+
+def test_a_refusal_that_nobody_waits_for_is_no_wait() -> None:
+    assert not told_of_refusals(paced(FakeTime(), max_wait_s=30), 1, {"retry-after": "86400"})
