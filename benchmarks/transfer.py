@@ -195,6 +195,7 @@ def main() -> None:
             f"The middle of {options.rounds} rounds, of {options.real_rounds} between the PDSes; "
             f"Python {sys.version.split()[0]}, {_curl_version()}; {os.cpu_count()} processors, load average "
             f"{load_before:.1f} before and {os.getloadavg()[0]:.1f} afterwards.",
+            *_left_out(options.only or ROWS),
             "",
             *_table(rows),
         ]
@@ -211,9 +212,7 @@ def _swapped(run: Callable[[Path, int], Taken], workers: int, home: Path) -> Tak
     return run(home, workers)
 
 
-def speed_ups(
-    title: str, runs: Mapping[int, Sequence[Taken]], goals: Mapping[int, tuple[float, ...]]
-) -> Iterable[Row]:
+def speed_ups(title: str, runs: Mapping[int, Sequence[Taken]], goals: Mapping[int, tuple[float, ...]]) -> Iterable[Row]:
     """A row for each number of workers; `goals` are what the ratio to one worker must come to, and should."""
     for workers, taken in runs.items():
         ratio = median(one.wall_s / many.wall_s for one, many in zip(runs[1], taken, strict=True))
@@ -241,6 +240,13 @@ def _table(rows: Iterable[Row]) -> Iterable[str]:
     yield "|---|---|---|---|"
     for row in rows:
         yield f"| {row.title} | {row.measured} | {told(row.demands, is_aim=False)} | {told(row.demands, is_aim=True)} |"
+
+
+def _left_out(measured: Sequence[str]) -> Iterable[str]:
+    """So that a table of some rows is not taken for the whole."""
+    names = [name for name in ROWS if name not in measured]
+    if names:
+        yield f"Not measured in this run, and so neither met nor missed: {', '.join(names)}."
 
 
 def _curl_version() -> str:
