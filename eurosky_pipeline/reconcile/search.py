@@ -85,17 +85,13 @@ class BlobSearch:
         Raises: FatalError for a refused session, a full disk, or a stop; not for a source that has closed the account.
         """
         self._is_listed = self.best_effort(self._list)
-        listed, foreign = frozenset(self._listed), set(self._listed)
+        foreign = set(self._listed)
         self._look(self._doubtful(foreign))
         self._look([(ManifestRow(cid), None) for cid in sorted(self._untold)])
         unsure = {cid for cid, has_arrived in self._untold.items() if not has_arrived}
-        self._fetch(self._absent | (listed - foreign) | set(sorted(foreign)[:MAX_FOREIGN]), unsure)
+        self._fetch(self._absent | (self._listed - foreign) | set(sorted(foreign)[:MAX_FOREIGN]), unsure)
         limit, absent = self._limit, frozenset(self._absent)
-        self._look(
-            (row, outcome)
-            for row, outcome in self.books.pairs()
-            if not self._is_doubtful(outcome) and row.blob_cid not in listed
-        )
+        self._look(pair for pair in self.books.pairs() if not self._is_doubtful(pair[1]))
         self._fetch(self._absent - absent, set())
         if limit is not None:
             self._note(limit)
