@@ -15,6 +15,9 @@ from eurosky_pipeline_tests.faults.matrix import Phase, cells, faults_of, quiet_
 from eurosky_pipeline_tests.faults.rules import Fault
 from eurosky_pipeline_tests.faults.tables import kills_table, long_table, matrix_table
 
+pytestmark = pytest.mark.timeout(
+    900
+)  # of the first test, which waits for all that runs; a minute where nothing else does
 SEED = 11
 PROCESSES = 5
 
