@@ -19,7 +19,7 @@ from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import EuroskyError, PermanentError, TransientError
 from eurosky_pipeline.reconcile.books import FINAL, Books, Pair
 from eurosky_pipeline.reconcile.verdicts import BlobVerdict, Verdict, judge
-from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
+from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome, already_there
 from eurosky_pipeline.transfer.manifest import ManifestRow
 from eurosky_pipeline.transfer.presence import Presence, each_presence
 from eurosky_pipeline.xrpc.client import XrpcClient
@@ -46,6 +46,8 @@ class BlobSearch:
     Attributes:
         missing_before: what was missing at first; recovered: how many of them are there in the end.
         rounds: how often what is missing was fetched again.
+        unrecorded: matched blobs that the ledger does not have as arrived, since the answer to an upload was lost, say;
+            known once `verdicts` has been read.
         error: why the search is not complete; rate_limit: if that was a host that asks for patience.
     """
 
@@ -60,6 +62,7 @@ class BlobSearch:
     missing_before: set[Cid] = field(init=False, default_factory=set)
     recovered: int = field(init=False, default=0)
     rounds: int = field(init=False, default=0)
+    unrecorded: list[BlobOutcome] = field(init=False, default_factory=list)
     error: str = field(init=False, default="")
     rate_limit: RateLimited | None = field(init=False, default=None)
     _is_listed: bool = field(init=False, default=True)
@@ -70,7 +73,6 @@ class BlobSearch:
     _announced: dict[Cid, int | None] = field(init=False, default_factory=dict)  # where it is not what was expected
     _settled: set[Cid] = field(init=False, default_factory=set)
     _outcomes: dict[Cid, BlobOutcome] = field(init=False, default_factory=dict)
-    _is_ended: bool = field(init=False, default=False)
     _unanswered: int = field(init=False, default=0)
     _limit: RateLimited | None = field(init=False, default=None)
 
@@ -124,7 +126,7 @@ class BlobSearch:
     @property
     def _is_over(self) -> bool:
         """Whether asking the destination for blobs has no sense any more."""
-        return self._is_ended or self._limit is not None or self._unanswered >= GONE_AFTER
+        return self._limit is not None or self._unanswered >= GONE_AFTER
 
     def _list(self) -> None:
         try:
@@ -193,8 +195,7 @@ class BlobSearch:
     def _fetch(self, missing: set[Cid], unsure: set[Cid]) -> None:
         """Transfer again what is missing, or may be, and look, and list, until nothing changes."""
         self.missing_before |= missing
-        if not self.best_effort(lambda: self._fetch_in_rounds(missing | unsure)):
-            self._is_ended = True  # whatever has failed has set `stop`, and no thread would start again
+        self.best_effort(lambda: self._fetch_in_rounds(missing | unsure))
 
     def _fetch_in_rounds(self, missing: set[Cid]) -> None:
         for _ in range(MAX_ROUNDS):
@@ -229,7 +230,10 @@ class BlobSearch:
             announced_bytes=self._announced.get(cid, _expected_bytes(row, outcome)) if is_there else None,
             is_ledger_enough=self._is_listed,
         )
-        self.recovered += verdict.verdict is Verdict.MATCHED and cid in self.missing_before
+        if verdict.verdict is Verdict.MATCHED:
+            self.recovered += cid in self.missing_before
+            if outcome is None or not outcome.is_there:
+                self.unrecorded.append(already_there(cid, verdict.size_bytes, row.mime_type))
         return verdict
 
     def _note(self, problem: EuroskyError) -> None:

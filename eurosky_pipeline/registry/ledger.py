@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -64,6 +64,12 @@ class BlobOutcome:
     def is_there(self) -> bool:
         """Whether the destination has it."""
         return self.outcome in ARRIVED
+
+
+def already_there(blob_cid: Cid, size_bytes: int | None, mime_type: str | None) -> BlobOutcome:
+    """The outcome, now, of a blob that the destination was seen to have; the size and type are what is known."""
+    now = datetime.now(UTC)
+    return BlobOutcome(blob_cid, Outcome.ALREADY_THERE, size_bytes or 0, mime_type or "", started_at=now, ended_at=now)
 
 
 def write_outcomes(connection: Connection, token: str, outcomes: Iterable[BlobOutcome], now: datetime) -> None:

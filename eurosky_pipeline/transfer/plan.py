@@ -13,11 +13,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import PermanentError
-from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
+from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome, already_there
 from eurosky_pipeline.transfer.manifest import ManifestRow
 from eurosky_pipeline.transfer.presence import each_presence
 from eurosky_pipeline.xrpc.client import XrpcClient
@@ -103,7 +103,8 @@ def plan_transfer(
             arrived_before += 1
             arrived_bytes += moved_bytes[cid]
         else:
-            found.append(_found(doubtful[cid]))
+            row = doubtful[cid]
+            found.append(already_there(cid, row.size_bytes, row.mime_type))
     to_move.sort()
     return TransferPlan(to_move, arrived_before, arrived_bytes, tuple(found), bytes_to_move)
 
@@ -114,15 +115,3 @@ def _missing(destination: XrpcClient) -> set[Cid] | None:
         return {row.blob_cid for row in list_missing_blobs(destination)}
     except PermanentError:
         return None
-
-
-def _found(row: ManifestRow) -> BlobOutcome:
-    now = datetime.now(UTC)
-    return BlobOutcome(
-        row.blob_cid,
-        Outcome.ALREADY_THERE,
-        size_bytes=row.size_bytes or 0,
-        mime_type=row.mime_type or "",
-        started_at=now,
-        ended_at=now,
-    )

@@ -25,8 +25,8 @@ from eurosky_pipeline.xrpc.errors import AuthError, HostUnreachable, RateLimited
 from eurosky_pipeline.xrpc.retry import RetryPolicy
 from eurosky_pipeline_tests.fake_pds import FakePds, json_answer
 
-DATA_A, DATA_B = b"a", b"b"
-A, B = (cid_of(data, CODEC_RAW) for data in (DATA_A, DATA_B))
+DATA_A, DATA_B, DATA_C = b"a", b"b", b"c"
+A, B, C = (cid_of(data, CODEC_RAW) for data in (DATA_A, DATA_B, DATA_C))
 ROOT = cid_of(b"the imported commit")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BEFORE, AFTER = NOW - timedelta(hours=1), NOW + timedelta(minutes=1)
@@ -59,6 +59,7 @@ class Judged:
     result: Reconciliation
     rows: dict[str, dict[str, str]]
     fetched: list[list[Cid]] = field(default_factory=list)
+    unrecorded: list[BlobOutcome] = field(default_factory=list)
 
     def verdict(self, cid: Cid) -> tuple[str, str]:
         return self.rows[str(cid)]["verdict"], self.rows[str(cid)]["reason"]
@@ -102,7 +103,7 @@ def judge(tmp_path: Path) -> Callable[..., Judged]:
         with report.open(newline="") as file:
             table = list(csv.DictReader(file))
         assert len(table) == len({line["blob_cid"] for line in table}) == result.tally.blobs
-        return Judged(result, {line["blob_cid"]: line for line in table}, fetched)
+        return Judged(result, {line["blob_cid"]: line for line in table}, fetched, search.unrecorded)
 
     return judge
 
@@ -178,6 +179,17 @@ def test_a_blob_that_no_imported_record_references_says_so(judge: Judge) -> None
 
 def test_a_blob_that_was_there_before_is_matched_without_a_ledger_row(judge: Judge) -> None:
     assert judge(server(DATA_A), [row(A)]).verdict(A) == ("matched", "")
+
+
+def test_what_is_there_though_the_ledger_says_otherwise_is_told_so_that_the_ledger_can_be_put_right(
+    judge: Judge,
+) -> None:
+    """The answer to an upload was lost, or nobody ever wrote one down."""
+    ledger = [outcome(A, Outcome.FAILED), outcome(B, Outcome.TRANSFERRED)]
+    done = judge(server(DATA_A, DATA_B, DATA_C), [row(A), row(B), row(C)], ledger)
+    assert [(one.blob_cid, one.outcome) for one in sorted(done.unrecorded, key=lambda one: one.blob_cid)] == sorted(
+        [(A, Outcome.ALREADY_THERE), (C, Outcome.ALREADY_THERE)]
+    )
 
 
 def test_each_blob_gets_the_verdict_of_its_own_ledger_row(judge: Judge) -> None:
@@ -446,14 +458,11 @@ def test_a_destination_that_is_gone_is_not_asked_for_every_blob(judge: Judge) ->
     ids=lambda problem: problem.code,
 )
 def test_a_second_transfer_that_fails_whole_is_told_and_blocks_nothing(judge: Judge, problem: Exception) -> None:
-    stop = threading.Event()
-
     def again(_: list[Cid]) -> list[BlobOutcome]:
-        stop.set()  # as a transfer does, so that its threads end
         raise problem
 
     ledger = [outcome(A, Outcome.FAILED), outcome(B, Outcome.TRANSFERRED, at=AFTER)]
-    done = judge(server(DATA_B), [row(A), row(B)], ledger, again, imported_at=NOW, stop=stop)
+    done = judge(server(DATA_B), [row(A), row(B)], ledger, again, imported_at=NOW)
     assert (done.result.status, done.result.error) == ("error", str(problem))
     assert (done.verdict(A)[0], done.verdict(B)[0]) == ("missing_at_destination", "matched")
     assert done.result.rate_limit is None

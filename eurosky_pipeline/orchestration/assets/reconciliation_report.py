@@ -73,6 +73,7 @@ def reconciliation_report(
         root = read_root(step.files.fetch(CONVERTED_CAR))
         result = reconcile(search, root, records, step.files.scratch(REPORT_CSV))
         paths = {"path": str(step.files.keep(REPORT_CSV)), "records_path": str(step.files.keep(RECORDS_CSV))}
+        _put_right(step, search.unrecorded)
         if result.rate_limit is not None:
             step.registry.record(step.token, result.as_progress())
             raise result.rate_limit
@@ -133,6 +134,13 @@ def _run_began_at(context: AssetExecutionContext) -> datetime | None:
     record = context.instance.get_run_record_by_id(context.run.run_id)
     began_s = record.start_time if record else None
     return datetime.fromtimestamp(began_s, UTC) if began_s else None
+
+
+def _put_right(step: Step, found: list[BlobOutcome]) -> None:
+    """Blobs that are there after all: the ledger and the count say so from now on."""
+    completed = step.registry.get(step.token).progress_data.get("blobs_completed", 0)
+    if found:
+        step.registry.record(step.token, {"blobs_completed": completed + len(found)}, found)
 
 
 def _finish(step: Step, result: Reconciliation, moved: SourceMove) -> None:
