@@ -78,7 +78,6 @@ def judge(tmp_path: Path) -> Callable[..., Judged]:
         imported_at: datetime | None = None,
         retries: int = 0,
         on_looked: Callable[[], None] = lambda: None,
-        stop: threading.Event | None = None,
     ) -> Judged:
         fetched: list[list[Cid]] = []
 
@@ -94,7 +93,7 @@ def judge(tmp_path: Path) -> Callable[..., Judged]:
             Books(lambda: iter(in_order), lambda: iter(ledger), since=since, imported_at=imported_at),
             copy_again,
             workers=3,
-            stop=stop or threading.Event(),
+            stop=threading.Event(),
             retry=RetryPolicy(retries, first_wait_s=0.01),
             on_looked=on_looked,
         )
