@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -229,8 +230,10 @@ def test_who_is_stopped_while_it_logs_in_has_not_been_refused() -> None:
     client = public(host)
     session = log_in_when_asked(client.with_pace(pace, threading.Event()), DID, PASSWORD)
     threading.Timer(0.1, stop.set).start()
+    began_s = time.monotonic()
     with pytest.raises(StoppedError):
         read(client.with_authorization(session).with_stop(stop))
+    assert time.monotonic() - began_s < 5
     session._public = client
     assert read(client.with_authorization(session)) == b"abc"
 
