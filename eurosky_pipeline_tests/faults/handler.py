@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.shut_door(rule.seconds)
             raise _Reset
         if rule.fault in (Fault.STALL, Fault.LATENCY):
-            self._wait(rule.seconds)
+            self._wait(rule.seconds, rule)
         if rule.fault in (Fault.RESET_BEFORE, Fault.STALL):
             raise _Reset
         self._forward(rule, body)
@@ -213,12 +213,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         self._note(bytes_down=self._said.bytes_down + body_bytes)
 
-    def _wait(self, seconds: float) -> None:
-        """As long as somebody waits for the answer."""
+    def _wait(self, seconds: float, rule: Rule | None = None) -> None:
+        """As long as somebody waits for the answer, and no longer than its rule, if there is one, holds."""
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0:
             if self.server.closing.wait(min(left_s, _STEP_S)) or _has_hung_up(self.connection):
                 raise ConnectionError("nobody waits for this answer any more")
+            if rule is not None and rule not in self.server.rules:
+                return
 
 
 def _has_hung_up(connection: socket.socket) -> bool:

@@ -23,7 +23,6 @@ PROCESSES = 5
 
 CELLS = [
     (Fault.CUT_SHORT, Phase.LIST),
-    (Fault.SERVER_503, Phase.LIST_MISSING),
     (Fault.WRONG_BYTES, Phase.DOWNLOAD),
     (Fault.LIMITED_DATE, Phase.DOWNLOAD),
     (Fault.RESET_STORED, Phase.UPLOAD),
@@ -88,7 +87,7 @@ def test_the_tables_tell_what_was_found(done) -> None:
     assert "| **lost** | 0 |" in table
     assert f"| {Fault.WRONG_BYTES} | – | – | 12/12 |" in table.replace(" | – | – | – |", " | – | – |")
     assert "11/12, 1 corrupt_at_source" in table
-    assert "12/12, waiting, run 2" in table
+    assert "12/12, waiting (rate_limited), run 2" in table
     both = [done["in the middle"], done["at random"]]
     assert kills_table(both).count("60/60") == 2
     assert "| lost | 0 |" in long_table(done["in the middle"])

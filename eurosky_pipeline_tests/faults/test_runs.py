@@ -163,7 +163,7 @@ def test_a_destination_that_takes_no_more_today_is_waited_for_and_its_operators_
         assert migration.state is State.WAITING
         assert timedelta(0) < migration.resume_at - datetime.now(UTC) < timedelta(hours=25)
         assert [passed.status for passed in uploads] == [200] * 6, "it knew when to stop without being refused"
-        assert {str(row.blob_cid) for row in stage.registry.outcomes(stage.token)} == set(stage.stored())
+        assert {str(row.blob_cid) for row in stage.registry.outcomes(stage.token)} <= set(stage.stored())
 
         key = f"{urlsplit(stage.destination.url).netloc}={state.destination_secrets.rate_limit_bypass_key}"
         done = eurosky("migrate", stage.token, home=home, **stage.settings, EUROSKY_RATE_LIMIT_BYPASS=key)
