@@ -14,7 +14,7 @@ from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.transfer.plan import TransferPlan
-from eurosky_pipeline.xrpc.errors import HostUnreachable
+from eurosky_pipeline.xrpc.errors import HostUnreachable, RateLimited
 from eurosky_pipeline.xrpc.workers import run_workers
 
 GONE_AFTER: Final = 10
@@ -123,7 +123,9 @@ def transfer_blobs(
 
     write()
     try:
-        with closing(run_workers(plan.to_move, work, workers=workers, stop=stop)) as done:
+        # an upload that is cut by a limit has used up as much of the limit as a whole one
+        running = run_workers(plan.to_move, work, workers=workers, stop=stop, finish_on=(RateLimited,))
+        with closing(running) as done:
             for _ in done:
                 outcome = take()
                 if len(unwritten) >= update_interval:

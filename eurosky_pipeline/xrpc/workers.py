@@ -42,7 +42,12 @@ class Stop(threading.Event):
 
 
 def run_workers(
-    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int, stop: threading.Event
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    *,
+    workers: int,
+    stop: threading.Event,
+    finish_on: tuple[type[Exception], ...] = (),
 ) -> Generator[Result]:
     """Apply `work` to every item on `workers` threads; yield each result, in the caller's thread, as it is there.
 
@@ -50,6 +55,9 @@ def run_workers(
     one worker busy and no other. If anything raises (an item's work, the caller, an interruption), `stop` is set, the
     threads are joined, and the exception goes on. A `Stop` is set only until then: what comes after a failure, such as
     another try, may use it.
+
+    Args:
+        finish_on: errors after which no item is begun any more, but those under way go on to their ends.
     """
     source = iter(items)
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="blob") as pool:
@@ -63,6 +71,14 @@ def run_workers(
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=_has_failed):  # a failure ends it: hand out what succeeded first
                     yield future.result()
+        except finish_on:
+            try:
+                pool.shutdown(wait=True, cancel_futures=True)
+            except BaseException:  # an interruption of that wait
+                with _halted(stop):
+                    pool.shutdown(wait=True)
+                raise
+            raise
         except BaseException:
             with _halted(stop):
                 pool.shutdown(wait=True, cancel_futures=True)

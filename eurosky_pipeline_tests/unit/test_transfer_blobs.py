@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
-from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.errors import FatalError, StoppedError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import Registry, open_registry
@@ -104,16 +104,19 @@ def test_an_interruption_in_the_callers_thread_stops_the_workers_and_keeps_the_b
 def test_a_blob_that_arrives_while_another_one_ends_the_transfer_is_written_down(registry, token) -> None:
     refused = threading.Event()
 
+    stop = threading.Event()
+
     def copy(cid: Cid) -> BlobOutcome:
         if cid == CIDS[0]:
             refused.set()
             raise RateLimited("come again tomorrow", retry_after_s=86_400)
         refused.wait(5)
-        threading.Event().wait(0.2)
+        if stop.wait(0.2):  # an upload that is cut has used up as much of the limit as a whole one
+            raise StoppedError("cut")
         return arrived(cid)
 
     with pytest.raises(RateLimited):
-        run(registry, token, copy)
+        run(registry, token, copy, stop=stop)
     written = {row.blob_cid for row in registry.outcomes(token)}
     assert written >= set(CIDS[1:5])
     assert registry.get(token).progress_data["blobs_completed"] == len(written) < 25

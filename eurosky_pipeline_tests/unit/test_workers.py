@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -127,3 +128,45 @@ def test_what_was_stopped_for_good_meanwhile_stays_stopped() -> None:
     with pytest.raises(ValueError):
         list(run_workers(range(1), work, workers=1, stop=stop))
     assert stop.is_set()
+
+
+def test_after_an_error_that_is_no_hurry_what_is_under_way_goes_on_to_its_end_and_nothing_is_begun() -> None:
+    stop, begun, ended, both = Stop(), [], [], threading.Barrier(2, timeout=5)
+
+    def work(n: int) -> None:
+        begun.append(n)
+        if n < 2:
+            both.wait()
+        if n == 0:
+            raise LookupError("no more for today")
+        time.sleep(0.3)
+        if not stop.is_set():
+            ended.append(n)
+
+    with pytest.raises(LookupError):
+        list(run_workers(range(50), work, workers=2, stop=stop, finish_on=(LookupError,)))
+    assert ended == [1]
+    assert len(begun) <= 3  # the one that failed may have begun another before anybody knew
+    assert not stop.is_set()
+
+
+def test_an_interruption_of_that_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, seen, shutdown = Stop(), [], ThreadPoolExecutor.shutdown
+    both, calls = threading.Barrier(2, timeout=5), []
+
+    def work(n: int) -> None:
+        both.wait()
+        if n == 0:
+            raise LookupError
+        seen.append(stop.wait(5))
+
+    def interrupted_once(self: ThreadPoolExecutor, **arguments: bool) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        shutdown(self, **arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_workers(range(2), work, workers=2, stop=stop, finish_on=(LookupError,)))
+    assert seen == [True]
