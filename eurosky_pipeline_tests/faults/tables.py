@@ -90,7 +90,7 @@ def long_table(killed: Killed) -> str:
         ["lost", str(len(verdict.lost))],
         ["counted twice", str(verdict.counted_twice)],
     ]
-    return _table(["", ""], rows, is_number=True)
+    return _table(["one account", ""], rows, is_number=True)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, is_number: bool = False) -> str:
