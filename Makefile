@@ -22,7 +22,7 @@ bench: $(INSTALLED)  ## the protocol core, the conversion and the transfer besid
 fuzz: $(INSTALLED)  ## look for bytes that break the parsers, for SECONDS in all; what is found stands in .fuzz/
 	@$(BIN)/python -m eurosky_pipeline_tests.fuzz --seconds $(SECONDS)
 
-faults: $(INSTALLED)  ## real migrations through every fault and twenty kills, into docs/reliability.md; about half an hour
+faults: $(INSTALLED)  ## real migrations through every fault and twenty kills, into docs/reliability.md; about twenty minutes
 	@$(BIN)/python -m eurosky_pipeline_tests.faults --write docs/reliability.md
 
 lint: $(INSTALLED)

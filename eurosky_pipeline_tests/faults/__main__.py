@@ -1,6 +1,6 @@
 """Move accounts through faults and kills, and look what has become of every blob.
 
-    python -m eurosky_pipeline_tests.faults --write docs/reliability.md     all of it, about half an hour: `make faults`
+    python -m eurosky_pipeline_tests.faults --write docs/reliability.md     all of it, in twenty minutes: `make faults`
     python -m eurosky_pipeline_tests.faults matrix                          fault × phase
     python -m eurosky_pipeline_tests.faults matrix --fault 500 --phase upload
     python -m eurosky_pipeline_tests.faults kills --kills 5 --seed 7        SIGKILLs at random instants
