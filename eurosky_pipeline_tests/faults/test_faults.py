@@ -15,9 +15,8 @@ from eurosky_pipeline_tests.faults.matrix import Phase, cells, faults_of, quiet_
 from eurosky_pipeline_tests.faults.rules import Fault
 from eurosky_pipeline_tests.faults.tables import kills_table, long_table, matrix_table
 
-pytestmark = pytest.mark.timeout(
-    900
-)  # of the first test, which waits for all that runs; a minute where nothing else does
+# of the first test, which waits for all that runs; a minute where nothing else does
+pytestmark = pytest.mark.timeout(900)
 SEED = 11
 PROCESSES = 5
 
@@ -85,8 +84,7 @@ def test_a_dead_runs_lease_keeps_others_out_until_it_is_over(done) -> None:
 def test_the_tables_tell_what_was_found(done) -> None:
     table = matrix_table([done[cell] for cell in CELLS])
     assert "| **lost** | 0 |" in table
-    assert f"| {Fault.WRONG_BYTES} | – | – | 12/12 |" in table.replace(" | – | – | – |", " | – | – |")
-    assert "11/12, 1 corrupt_at_source" in table
+    assert f"| {Fault.WRONG_BYTES} | – | 12/12 | – | – | 11/12, 1 corrupt_at_source | – |" in table
     assert "12/12, waiting (rate_limited), run 2" in table
     both = [done["in the middle"], done["at random"]]
     assert kills_table(both).count("60/60") == 2
