@@ -92,8 +92,11 @@ class BlobTransferResource(ConfigurableResource["BlobTransferResource"]):
     ) -> list[BlobOutcome]:
         """Copy these once more, after a transfer whose other planned blobs still count; what became of each."""
         again = set(cids)
-        still = set(planned) - again
-        arrived = [row for row in step.registry.each_outcome(step.token) if row.is_there and row.blob_cid in still]
-        moved_bytes = sum(row.size_bytes for row in arrived if row.outcome is Outcome.TRANSFERRED)
-        self.run(step, TransferPlan(cids, len(arrived), moved_bytes), source, destination)
+        others = set(planned) - again
+        arrived = moved_bytes = 0
+        for row in step.registry.each_outcome(step.token):
+            if row.is_there and row.blob_cid in others:
+                arrived += 1
+                moved_bytes += row.size_bytes if row.outcome is Outcome.TRANSFERRED else 0
+        self.run(step, TransferPlan(cids, arrived, moved_bytes), source, destination)
         return [row for row in step.registry.each_outcome(step.token) if row.blob_cid in again]
