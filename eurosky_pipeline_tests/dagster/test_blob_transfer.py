@@ -12,6 +12,7 @@ from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
 from eurosky_pipeline.orchestration.steps import Step
+from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.settings import load_settings
@@ -101,6 +102,8 @@ def test_a_second_transfer_of_some_counts_the_others_that_have_arrived(
     step: Step, source: FakePds, destination: FakePds
 ) -> None:
     cids = put(source, 5)
+    of_an_older_manifest = BlobOutcome(source.put(b"deleted since"), Outcome.TRANSFERRED, size_bytes=13)
+    step.registry.record(step.token, {}, [of_an_older_manifest])
     source.faults["getBlob"] = lambda request: breaks(request) if request.url.params["cid"] == str(cids[2]) else None
     first = run(step, source, destination, cids)
     del source.faults["getBlob"]
