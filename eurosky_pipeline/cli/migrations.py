@@ -108,7 +108,11 @@ def list_(states: tuple[str, ...], *, is_json: bool) -> None:
         print_json([_row(migration) for migration in found])
         return
     if not found:
-        tell(f"no migration is {wanted}" if wanted else "no migration; `eurosky migrations add` registers one")
+        tell(
+            f"no migration is {' or '.join(wanted)}"
+            if wanted
+            else "no migration; `eurosky migrations add` registers one"
+        )
         return
     header = ["token", "account", "state", "blobs", "source", "destination"]
     print_table(header, [_cells(migration) for migration in found])

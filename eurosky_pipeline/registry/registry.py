@@ -278,7 +278,8 @@ class Registry:
         migration = self.get(token)
         if migration.lease_expires_at is not None and migration.lease_expires_at > _now():
             raise LeaseHeldError(
-                f"{token} is being worked on by run {migration.lease_holder}", hint="stop that run first"
+                f"{token} is being worked on by run {migration.lease_holder}",
+                hint="stop that run first; a dead one loses its hold within two minutes",
             )
         return migration
 
