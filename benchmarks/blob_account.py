@@ -48,6 +48,13 @@ def account_to_move(home: Path, state: SandboxState, blobs: int, blob_bytes: int
     return account
 
 
+def listed_and_logged_in(home: Path, account: SeededAccount) -> tuple[list[Cid], str]:
+    """The blobs that the source lists, and an access token for the destination."""
+    with _client(home, account.source_pds) as source, _client(home, account.destination_pds) as destination:
+        session = log_in(destination, account.did, SecretStr(account.destination_password))
+        return list(endpoints.list_blobs(source, account.did)), session.access_token()
+
+
 def count_arrived(home: Path, account: SeededAccount) -> int:
     """How many blobs the destination gives out, each read and hashed; 0 if it lists one as missing."""
 

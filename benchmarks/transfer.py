@@ -16,7 +16,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.blob_account import account_to_move, count_arrived, two_servers, write_repository_of
+from benchmarks.bare_client import move_barely
+from benchmarks.blob_account import (
+    account_to_move,
+    count_arrived,
+    listed_and_logged_in,
+    two_servers,
+    write_repository_of,
+)
 from benchmarks.blob_engine import Job
 from benchmarks.blob_runs import (
     Taken,
@@ -31,6 +38,7 @@ from benchmarks.blob_servers import far_away
 from benchmarks.demands import Demand, missed, told
 from benchmarks.document import replace_table, tell
 from benchmarks.made_blobs import MadeBlobs
+from eurosky_pipeline.sandbox.seed import SeededAccount
 
 DELAY_S = 0.1
 WORKERS = (1, 5, 16)
@@ -73,17 +81,33 @@ class Benchmark:
             far_away(state.destination_pds, DELAY_S) as destination,
         ):
 
-            def run(own_home: Path, workers: int) -> Taken:
+            def move_account(run: Callable[[SeededAccount], Taken]) -> Taken:
                 account = account_to_move(home, state, count, SMALL.size_bytes, f"blobs-{self._runs}")
-                job = Job(source, destination, workers, did=account.did, password=account.destination_password)
-                taken = run_job(own_home, job, count)
+                taken = run(account)
                 if count_arrived(home, account) != count:
                     raise WrongResultError("not all blobs are at the destination")
                 return taken
 
-            runs = self._by_workers(run)
+            def by_engine(own_home: Path, workers: int) -> Taken:
+                def run(account: SeededAccount) -> Taken:
+                    job = Job(source, destination, workers, did=account.did, password=account.destination_password)
+                    return run_job(own_home, job, count)
+
+                return move_account(run)
+
+            def barely(_: Path, workers: int) -> Taken:
+                def run(account: SeededAccount) -> Taken:
+                    cids, access_token = listed_and_logged_in(home, account)
+                    return move_barely(source, destination, account.did, access_token, cids, workers)
+
+                return move_account(run)
+
+            runs = self._by_workers(by_engine)
+            bare = self._by_workers(barely)
         title = f"{count} blobs of {SMALL.size_bytes // 1000} KB on the average between two reference PDSes"
-        yield from speed_ups(f"{title}, {DELAY_S * 1000:.0f} ms more in each request", runs, {5: (4.3,), 16: (13,)})
+        title += f", {DELAY_S * 1000:.0f} ms more in each request"
+        yield from speed_ups(title, runs, {5: (4.3,), 16: (13,)})
+        yield from speed_ups("the same by a client that does nothing else, and checks nothing", bare, {})
 
     def large(self) -> Iterable[Row]:
         """Large blobs, nothing in the way, beside curl."""
@@ -222,7 +246,8 @@ def speed_ups(title: str, runs: Mapping[int, Sequence[Taken]], goals: Mapping[in
         )
         wall_s, cpu_s = (median(values) for values in zip(*((t.wall_s, t.cpu_s) for t in taken), strict=True))
         of_workers = f"{workers} worker{'s' if workers > 1 else ''}"
-        yield Row(f"{title}: {of_workers}", f"{wall_s:.1f} s, {cpu_s:.1f} s of them CPU", demands)
+        measured = f"{wall_s:.1f} s, {cpu_s:.1f} s of them CPU"
+        yield Row(f"{title}: {of_workers}", measured if demands else f"{measured}; {_ratio(ratio, workers)}", demands)
 
 
 def _ratio(ratio: float, workers: int) -> str:

@@ -3,6 +3,7 @@ and an end within a moment where the request is asked to stop."""
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import ssl
@@ -24,6 +25,8 @@ MAX_HEAD_BYTES = 64 * 1024
 sizes, extensions and trailers. Honest heads are below 16 KiB."""
 HEAD_TIMEOUT_S = 60.0
 """For the same, from its first byte; the wait for that one is the client's read time-out."""
+BODY_READ_BYTES = 256 * 1024
+"""How much of a body is taken at once, if it is there: each piece costs the same, however large it is."""
 STOP: Final = "eurosky.stop"
 """A request's extension: the event that ends it, wherever it is, with a StoppedError."""
 STOP_LOOK_S = 0.25
@@ -40,9 +43,12 @@ class BoundedStream(httpcore.NetworkStream):
     The count starts with each request written, and anew with `restart`: after a head, and after each piece of a body.
     Bodies have their own bounds, where they are read. What waits ends within STOP_LOOK_S when the stop of the request
     that is under way in this thread is set.
+
+    The socket does not block: what it can do at once costs one system call.
     """
 
     def __init__(self, sock: socket.socket, host: str) -> None:
+        sock.setblocking(False)
         self._socket = sock
         self._host = host
         self.restart()
@@ -60,8 +66,8 @@ class BoundedStream(httpcore.NetworkStream):
                 raise httpcore.ReadTimeout(f"its headers took more than {HEAD_TIMEOUT_S:.0f} s")
             timeout = left_s if timeout is None else min(timeout, left_s)
         with socket_errors(httpcore.ReadTimeout, httpcore.ReadError):
-            most_bytes = min(max_bytes, MAX_HEAD_BYTES - self._overhead_bytes)
-            data = self._done(partial(self._socket.recv, most_bytes), timeout)
+            most_bytes = max_bytes - self._overhead_bytes
+            data = self._done(partial(self._socket.recv, most_bytes), select.POLLIN, timeout)
         self._overhead_bytes += len(data)
         if self._first_byte_s is None:
             self._first_byte_s = time.monotonic()
@@ -74,34 +80,49 @@ class BoundedStream(httpcore.NetworkStream):
         longest_s = None if timeout is None else timeout + len(buffer) / LEAST_BYTES_PER_S
         with socket_errors(httpcore.WriteTimeout, httpcore.WriteError):
             while rest:
-                rest = rest[self._done(partial(self._socket.send, rest), timeout) :]
+                rest = rest[self._done(partial(self._socket.send, rest), select.POLLOUT, timeout) :]
                 if rest and longest_s is not None and time.monotonic() - begun_s > longest_s:
                     raise TimeoutError("it takes the bytes too slowly to go on")
 
     def close(self) -> None:
         self._socket.close()
 
-    def _done(self, work: Callable[[], Found], timeout_s: float | None) -> Found:
-        """What `work` does with the socket, within so many seconds. Raises TimeoutError, StoppedError."""
-        stop: threading.Event | None = getattr(_thread, "stop", None)
-        if stop is None:
-            self._socket.settimeout(timeout_s)
-            return work()
+    def _done(self, work: Callable[[], Found], events: int, timeout_s: float | None) -> Found:
+        """What `work` does with the socket, at the latest after so many seconds of waiting for `events`.
+
+        Raises: TimeoutError, StoppedError.
+        """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            if stop.is_set():
-                raise StoppedError(f"asked to stop while {self._host} was waited for")
-            left_s = STOP_LOOK_S if deadline_s is None else deadline_s - time.monotonic()
-            self._socket.settimeout(max(0.001, min(STOP_LOOK_S, left_s)))
+            self._require_going_on()
             try:
                 return work()
-            except TimeoutError:
-                if deadline_s is not None and time.monotonic() >= deadline_s:
-                    raise
+            except BlockingIOError:
+                self._wait(events, deadline_s)
+            except ssl.SSLWantReadError:  # TLS may have to read in order to write, and the other way round
+                self._wait(select.POLLIN, deadline_s)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT, deadline_s)
+
+    def _wait(self, events: int, deadline_s: float | None) -> None:
+        poll = select.poll()  # select() cannot watch descriptors from 1024 up
+        poll.register(self._socket, events)
+        while True:
+            left_s = STOP_LOOK_S if deadline_s is None else deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            if poll.poll(math.ceil(min(STOP_LOOK_S, left_s) * 1000)):
+                return
+            self._require_going_on()
+
+    def _require_going_on(self) -> None:
+        stop: threading.Event | None = getattr(_thread, "stop", None)
+        if stop is not None and stop.is_set():
+            raise StoppedError(f"asked to stop while {self._host} was waited for")
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
+    ) -> BoundedStream:
         with socket_errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:
                 self._socket.settimeout(timeout)

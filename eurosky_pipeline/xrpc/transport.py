@@ -1,21 +1,21 @@
 """The guarded way to the network: what is connected to is what the host policy has just judged.
 
-    httpx.Client → GuardedTransport   scheme, name, port of each request; no cookies, no redirects, bounded heads
-                   └ httpcore pool    keep-alive, by origin; one pool never serves two policies
-                     └ GuardedBackend resolves once, refuses, connects to the addresses that were judged
-                       └ BoundedStream  counts and times what comes between the pieces of a body
+    httpx.Client → GuardedTransport    scheme, name, port of each request; no cookies, no redirects, bounded heads
+                   └ KeptConnections   keep-alive, by origin; or httpcore's pool, where the operator's proxy is between
+                     └ GuardedBackend  resolves once, refuses, connects to the addresses that were judged
+                       └ BoundedStream counts and times what comes between the pieces of a body
 
-TLS is done by httpcore with the name of the URL: certificates and the Host header are as if nothing were between. A
-refusal is a SettingsError with code `host_refused`, from whichever layer, and never looks like a failed connection.
+TLS is spoken with the name of the URL: certificates and the Host header are as if nothing were between. A refusal
+is a SettingsError with code `host_refused`, from whichever layer, and never looks like a failed connection.
 """
 
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -23,6 +23,7 @@ import httpx
 
 from eurosky_pipeline.xrpc.connection import STOP, BoundedStream, socket_errors, stopped_by
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.kept import KeptConnections, Origin, origin_of
 from eurosky_pipeline.xrpc.proxies import Proxies, environment_proxies
 from eurosky_pipeline.xrpc.resolver import Endpoint
 
@@ -70,59 +71,80 @@ class GuardedTransport(httpx.BaseTransport):
     """
 
     def __init__(self, policy: HostPolicy, *, limits: httpx.Limits, proxies: Proxies) -> None:
-        ssl_context = httpx.create_ssl_context()  # SSL_CERT_FILE and SSL_CERT_DIR are the operator's
+        self._tls = httpx.create_ssl_context()  # SSL_CERT_FILE and SSL_CERT_DIR are the operator's
+        self._tls.set_alpn_protocols(["http/1.1"])
         self._policy = policy
         self._proxies = proxies
-
-        def pool(backend: GuardedBackend, proxy: httpcore.Proxy | None = None) -> httpcore.ConnectionPool:
-            return httpcore.ConnectionPool(
-                ssl_context=ssl_context,
-                proxy=proxy,
+        self._judged: set[Origin] = set()
+        self._backend = GuardedBackend(policy)
+        most = limits.max_keepalive_connections or 0
+        self._direct = KeptConnections(self._connect, longest_idle_s=limits.keepalive_expiry or 0.0, most=most)
+        anywhere = GuardedBackend(HostPolicy(is_private_allowed=True))  # it connects to the operator's proxy only
+        self._by_proxy = {
+            proxy: httpcore.ConnectionPool(
+                ssl_context=self._tls,
+                proxy=_as_httpcore(proxy),
                 max_connections=limits.max_connections,
                 max_keepalive_connections=limits.max_keepalive_connections,
                 keepalive_expiry=limits.keepalive_expiry,
-                network_backend=backend,
+                network_backend=anywhere,
             )
-
-        self._direct = pool(GuardedBackend(policy))
-        anywhere = GuardedBackend(HostPolicy(is_private_allowed=True))  # it connects to the operator's proxy only
-        self._by_proxy = {proxy: pool(anywhere, _as_httpcore(proxy)) for proxy in proxies.by_scheme.values()}
+            for proxy in proxies.by_scheme.values()
+        }
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises: SettingsError, HostUnreachable, AnswerInvalid; httpx's errors for what fails on the way."""
-        self._policy.normalize(str(request.url.copy_with(raw_path=b"/", fragment=None)))
+        origin = self._judge(request.url)
         proxy = self._proxies.proxy_for(request.url)
-        if proxy is not None:
-            self._policy.endpoints(request.url.raw_host.decode("ascii"), request.url.port or 443)
-        pool = self._direct if proxy is None else self._by_proxy[proxy]
-        stop = request.extensions.get(STOP)
-        with _httpx_errors(), stopped_by(stop):
-            answer = pool.handle_request(
-                httpcore.Request(
-                    method=request.method,
-                    url=httpcore.URL(
-                        scheme=request.url.raw_scheme,
-                        host=request.url.raw_host,
-                        port=request.url.port,
-                        target=request.url.raw_path,
-                    ),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
-                )
+        with _httpx_errors(), stopped_by(request.extensions.get(STOP)):
+            return self._send(request, origin) if proxy is None else self._send_by(proxy, request, origin)
+
+    def _judge(self, url: httpx.URL) -> Origin:
+        """What can be known of a URL without the network is the same each time."""
+        origin = origin_of(url)
+        if url.userinfo or origin not in self._judged:
+            self._policy.normalize(str(url.copy_with(raw_path=b"/", fragment=None)))
+            self._judged.add(origin)
+        return origin
+
+    def _send(self, request: httpx.Request, origin: Origin) -> httpx.Response:
+        connection = self._direct.take(origin, request.extensions.get("timeout", {}).get("connect"))
+        try:
+            head = connection.send(request)
+        except BaseException:
+            connection.close()
+            raise
+        body = _Body(connection.body(request, head), partial(self._direct.give_back, origin, connection), request)
+        version = {"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason}
+        return _answer(head.status_code, head.headers.raw_items(), body, version)
+
+    def _connect(self, origin: Origin, timeout_s: float | None) -> BoundedStream:
+        scheme, host, port = origin
+        stream = self._backend.connect_tcp(host, port, timeout_s)
+        return stream.start_tls(self._tls, host, timeout_s) if scheme == "https" else stream
+
+    def _send_by(self, proxy: httpx.Proxy, request: httpx.Request, origin: Origin) -> httpx.Response:
+        _, host, port = origin
+        self._policy.endpoints(host, port)
+        answer = self._by_proxy[proxy].handle_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(
+                    scheme=request.url.raw_scheme,
+                    host=request.url.raw_host,
+                    port=request.url.port,
+                    target=request.url.raw_path,
+                ),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
             )
-        stream = answer.extensions.get("network_stream")
-        if isinstance(stream, BoundedStream):
-            stream.restart()
-        return _Answer(
-            answer.status,
-            headers=[(name, value) for name, value in answer.headers if name.lower() != b"set-cookie"],
-            stream=_Body(answer, stream, stop),
-            extensions=answer.extensions,
         )
+        return _answer(answer.status, answer.headers, _Body(_pieces(answer), answer.close, request), answer.extensions)
 
     def close(self) -> None:
-        for pool in (self._direct, *self._by_proxy.values()):
+        self._direct.close()
+        for pool in self._by_proxy.values():
             pool.close()
 
 
@@ -139,7 +161,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,  # noqa: ARG002  nobody asks for one
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
+    ) -> BoundedStream:
         """Raises: SettingsError, HostUnreachable (see `HostPolicy.endpoints`); httpcore's connection errors."""
         endpoints = self._policy.endpoints(host, port)[:MAX_ADDRESSES]
         deadline_s = time.monotonic() + (CONNECT_TIMEOUT_S if timeout is None else timeout)
@@ -164,27 +186,45 @@ class _Answer(httpx.Response):
 
 
 class _Body(httpx.SyncByteStream):
-    """A body whose every piece starts the count of what comes between pieces anew."""
+    """The pieces of a body, and what is done once nobody wants more of them."""
 
-    def __init__(self, answer: httpcore.Response, stream: object, stop: threading.Event | None) -> None:
-        self._answer = answer
-        self._stream = stream
-        self._stop = stop
+    def __init__(self, pieces: Iterator[bytes], end: Callable[[], None], request: httpx.Request) -> None:
+        self._pieces = pieces
+        self._end = [end]
+        self._stop = request.extensions.get(STOP)
 
     def __iter__(self) -> Iterator[bytes]:
-        pieces = iter(self._answer.iter_stream())
         with _httpx_errors():
             while True:
                 with stopped_by(self._stop):
-                    piece = next(pieces, None)
+                    piece = next(self._pieces, None)
                 if piece is None:
                     return
-                if isinstance(self._stream, BoundedStream):
-                    self._stream.restart()
                 yield piece
 
     def close(self) -> None:
-        self._answer.close()
+        while self._end:  # once: a connection that was given back is somebody else's
+            self._end.pop()()
+
+
+def _pieces(answer: httpcore.Response) -> Iterator[bytes]:
+    """Each starts the count of what comes between pieces anew."""
+    stream = answer.extensions.get("network_stream")
+    pieces = iter(answer.iter_stream())
+    while True:
+        if isinstance(stream, BoundedStream):
+            stream.restart()
+        piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _answer(
+    status: int, headers: Iterable[tuple[bytes, bytes]], body: _Body, extensions: Mapping[str, Any]
+) -> httpx.Response:
+    kept = [(name, value) for name, value in headers if name.lower() != b"set-cookie"]
+    return _Answer(status, headers=kept, stream=body, extensions=dict(extensions))
 
 
 def _connect(endpoint: Endpoint, timeout_s: float) -> socket.socket:

@@ -18,12 +18,13 @@ from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.errors import StoppedError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.transfer.blob_copy import BlobCopier
-from eurosky_pipeline.xrpc import bodies, connection, speed
+from eurosky_pipeline.xrpc import bodies, connection, speed, transport
 from eurosky_pipeline.xrpc.bodies import answer_timeout_s
 from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.connection import BoundedStream
 from eurosky_pipeline.xrpc.errors import BlobTooLarge, HostUnreachable
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
+from eurosky_pipeline.xrpc.resolver import Endpoint
 from eurosky_pipeline.xrpc.retry import RetryPolicy
 from eurosky_pipeline_tests.loopback import Handler, read_head, server_tls, serving
 
@@ -161,6 +162,13 @@ def test_a_destination_that_takes_bytes_too_slowly_is_given_up(
             while plain.recv(4096):
                 time.sleep(0.02)
 
+    def connect_narrowly(endpoint: Endpoint, timeout_s: float) -> socket.socket:
+        ours = connect(endpoint, timeout_s)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # else megabytes have left before any wait
+        return ours
+
+    connect = transport._connect
+    monkeypatch.setattr(transport, "_connect", connect_narrowly)
     began_s = time.monotonic()
     with serving(sip) as server, pytest.raises(HostUnreachable, match="too slowly to go on"):
         up(XrpcClient(http, server.url), blob)
