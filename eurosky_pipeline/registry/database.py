@@ -20,7 +20,7 @@ from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.settings import Settings
 
 VERSION_TABLE = "eurosky_schema_version"
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 """The newest schema revision; spares a start the import of Alembic where there is nothing to do."""
 
 _BUSY_TIMEOUT_S = 30

@@ -74,6 +74,8 @@ class Migration:
     progress_data: dict[str, Any]
     lease_holder: str | None
     lease_expires_at: datetime | None
+    cancel_requested_at: datetime | None
+    purged_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

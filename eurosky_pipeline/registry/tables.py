@@ -63,6 +63,8 @@ migrations = Table(
     Column("progress_data", JSON, nullable=False),
     Column("lease_holder", Text),
     Column("lease_expires_at", UtcDateTime),
+    Column("cancel_requested_at", UtcDateTime),
+    Column("purged_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Index(
@@ -73,6 +75,22 @@ migrations = Table(
         postgresql_where=text("state NOT IN ('failed', 'cancelled', 'completed')"),
     ),
     Index("ix_migrations_state", "state"),
+    Index("ix_migrations_did", "did"),
+    Index("ix_migrations_created", "created_at", "token"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("token", String(32), ForeignKey("migrations.token", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("started_in", String(32), nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_in", String(32)),
+    Column("error_code", String(64)),
+    Column("error_text", Text),
 )
 
 credentials = Table(
@@ -82,6 +100,7 @@ credentials = Table(
     Column("side", String(16), primary_key=True),
     Column("ciphertext", LargeBinary, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_credentials_expiry", "expires_at"),
 )
 
 blobs = Table(

@@ -21,7 +21,7 @@ from eurosky_pipeline.registry.database import SCHEMA_HEAD, VERSION_TABLE, is_em
 from eurosky_pipeline.registry.tables import metadata
 from eurosky_pipeline.settings import Settings
 
-TABLES = {"migrations", "credentials", "blobs"}
+TABLES = {"attempts", "migrations", "credentials", "blobs"}
 
 
 def settings_of(home: Path, **values: str) -> Settings:
