@@ -247,7 +247,11 @@ def speed_ups(title: str, runs: Mapping[int, Sequence[Taken]], goals: Mapping[in
         wall_s, cpu_s = (median(values) for values in zip(*((t.wall_s, t.cpu_s) for t in taken), strict=True))
         of_workers = f"{workers} worker{'s' if workers > 1 else ''}"
         measured = f"{wall_s:.1f} s, {cpu_s:.1f} s of them CPU"
-        yield Row(f"{title}: {of_workers}", measured if demands else f"{measured}; {_ratio(ratio, workers)}", demands)
+        yield Row(
+            f"{title}: {of_workers}",
+            measured if demands or workers == 1 else f"{measured}; {_ratio(ratio, workers)}",
+            demands,
+        )
 
 
 def _ratio(ratio: float, workers: int) -> str:
