@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
-from eurosky_pipeline.errors import ConflictError, EuroskyError, SettingsError
+from eurosky_pipeline.errors import ConflictError, EuroskyError
+from eurosky_pipeline.registry.credentials import (
+    CREDENTIAL_LIFETIME,
+    PurgedCredentials,
+    extend_passwords,
+    purge,
+    read_password,
+    store_passwords,
+)
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
 from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
 from eurosky_pipeline.registry.rows import insert_row, merge_progress, read_row
 from eurosky_pipeline.registry.states import INACTIVE, RESTART, RUNNING, STOPPED, State, is_allowed
-from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, credentials, migrations
+from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
 from eurosky_pipeline.settings import Settings
 
-CREDENTIAL_LIFETIME = timedelta(hours=48)
 _MAX_ERROR_TEXT = 2000
 
 __all__ = ["CREDENTIAL_LIFETIME", "LeaseHeldError", "Registry", "open_registry"]
@@ -47,15 +54,7 @@ class Registry:
         try:
             with self._engine.begin() as connection:
                 insert_row(connection, token, new, now)
-                for side, password in passwords.items():
-                    connection.execute(
-                        insert(credentials).values(
-                            token=token,
-                            side=side,
-                            ciphertext=self._vault.seal(token, side, password),
-                            expires_at=now + CREDENTIAL_LIFETIME,
-                        )
-                    )
+                store_passwords(connection, self._vault, token, passwords, now)
         except DatabaseIntegrityError:
             raise self._already_active(new.did) from None
         return self.get(token)
@@ -79,20 +78,13 @@ class Registry:
 
         Raises: SettingsError if it has expired, VaultError if it cannot be decrypted.
         """
-        query = select(credentials.c.ciphertext, credentials.c.expires_at).where(
-            credentials.c.token == token, credentials.c.side == side
-        )
         with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        if row.expires_at <= _now():
-            raise SettingsError(
-                f"the {side} password of {token} has expired",
-                code="credentials_expired",
-                hint="add the migration again; passwords are kept for 48 hours",
-            )
-        return self._vault.open(token, side, row.ciphertext)
+            return read_password(connection, self._vault, token, side, _now())
+
+    def purge_credentials(self) -> PurgedCredentials:
+        """Delete the passwords that nobody will need any more; see `credentials.purge`."""
+        with self._engine.begin() as connection:
+            return purge(connection, _now())
 
     def transition(self, token: str, before: State, after: State, progress: Mapping[str, Any] | None = None) -> None:
         """Move from `before` to `after`, and write `progress` in the same transaction.
@@ -253,12 +245,7 @@ class Registry:
         with self._engine.begin() as connection:
             is_stopped = connection.execute(update(migrations).where(*where).values(**values)).rowcount == 1
             if is_stopped and passwords_until is not None:
-                expiry = credentials.c.expires_at
-                connection.execute(
-                    update(credentials)
-                    .where(credentials.c.token == token, expiry > _now(), expiry < passwords_until)
-                    .values(expires_at=passwords_until)
-                )
+                extend_passwords(connection, token, passwords_until, _now())
         return is_stopped
 
     def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:

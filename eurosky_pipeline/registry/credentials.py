@@ -1,0 +1,107 @@
+"""The rows that hold passwords, inside the caller's transaction: sealed by the vault, kept for a time, and purged.
+
+Tokens of sessions are never here: they live in the memory of the run that logged in, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import SecretStr
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.registry.states import State
+from eurosky_pipeline.registry.tables import credentials, migrations
+from eurosky_pipeline.registry.vault import Side, Vault
+
+CREDENTIAL_LIFETIME: Final = timedelta(hours=48)
+FINISHED_GRACE: Final = timedelta(hours=1)
+"""How long a migration that is finished keeps its passwords, for who looks at it and runs it once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedCredentials:
+    """How many passwords a purge has deleted, by what they were deleted for; each is counted once."""
+
+    given_up: int
+    finished: int
+    expired: int
+
+    @property
+    def total(self) -> int:
+        return self.given_up + self.finished + self.expired
+
+
+def store_passwords(
+    connection: Connection, vault: Vault, token: str, passwords: Mapping[Side, SecretStr], now: datetime
+) -> None:
+    """Keep these passwords, sealed, for their lifetime from now on; each takes the place of an older one."""
+    for side, password in passwords.items():
+        connection.execute(delete(credentials).where(credentials.c.token == token, credentials.c.side == side))
+        connection.execute(
+            insert(credentials).values(
+                token=token,
+                side=side,
+                ciphertext=vault.seal(token, side, password),
+                expires_at=now + CREDENTIAL_LIFETIME,
+            )
+        )
+
+
+def read_password(connection: Connection, vault: Vault, token: str, side: Side, now: datetime) -> SecretStr | None:
+    """As `Registry.password`."""
+    query = select(credentials.c.ciphertext, credentials.c.expires_at).where(
+        credentials.c.token == token, credentials.c.side == side
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    if row.expires_at <= now:
+        raise SettingsError(
+            f"the {side} password of {token} has expired",
+            code="credentials_expired",
+            hint=f"`eurosky migrations retry {token} --{side}-password-env VAR` gives it anew; it is kept for 48 hours",
+        )
+    return vault.open(token, side, bytes(row.ciphertext))
+
+
+def extend_passwords(connection: Connection, token: str, until: datetime, now: datetime) -> None:
+    """Keep the passwords that have not expired until that moment, or as long as they would have been kept anyhow."""
+    expiry = credentials.c.expires_at
+    connection.execute(
+        update(credentials).where(credentials.c.token == token, expiry > now, expiry < until).values(expires_at=until)
+    )
+
+
+def delete_passwords(connection: Connection, token: str) -> int:
+    """How many of one migration's passwords there were; now there is none."""
+    return connection.execute(delete(credentials).where(credentials.c.token == token)).rowcount
+
+
+def purge(connection: Connection, now: datetime) -> PurgedCredentials:
+    """Delete every password that nobody will need: of migrations that are completed or were given up, of those that
+    are finished with nothing missing since `FINISHED_GRACE`, and what has expired.
+
+    One that a run works on keeps its own until the run ends, but for what has expired.
+    """
+    is_at_rest = migrations.c.lease_expires_at.is_(None) | (migrations.c.lease_expires_at <= now)
+    is_complete = migrations.c.progress_data["reconciliation_status"].as_string() == "complete"
+    is_given_up = migrations.c.state.in_([State.CANCELLED, State.COMPLETED])
+    is_finished = (migrations.c.state == State.PENDING_PREFS) & (migrations.c.updated_at <= now - FINISHED_GRACE)
+    return PurgedCredentials(
+        given_up=_delete(connection, _belongs_to(is_given_up & is_at_rest)),
+        finished=_delete(connection, _belongs_to(is_finished & is_complete & is_at_rest)),
+        expired=_delete(connection, credentials.c.expires_at <= now),
+    )
+
+
+def _belongs_to(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return credentials.c.token.in_(select(migrations.c.token).where(condition))
+
+
+def _delete(connection: Connection, condition: ColumnElement[Any]) -> int:
+    return connection.execute(delete(credentials).where(condition)).rowcount
