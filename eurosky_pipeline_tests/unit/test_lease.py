@@ -3,7 +3,6 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -19,21 +18,10 @@ from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import LeaseHeldError, Registry, open_registry
 from eurosky_pipeline.registry.vault import Vault
 from eurosky_pipeline.settings import Settings
+from eurosky_pipeline_tests.conftest import Sql
 
 SHORT_S = 0.9
 """A lifetime that a test can wait for; it is renewed every 0.3 s."""
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(_env_file=None, EUROSKY_HOME=tmp_path, EUROSKY_DATABASE_URL=None, EUROSKY_VAULT_KEY=None)
-
-
-@pytest.fixture
-def registry(settings: Settings) -> Iterator[Registry]:
-    opened = open_registry(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -45,13 +33,10 @@ def add(registry: Registry, did: str) -> str:
     return registry.add(NewMigration(did, "https://old.example", "https://new.example"), {}).token
 
 
-def give_to_a_thief(home: Path, token: str) -> None:
+def give_to_a_thief(sql: Sql, token: str) -> None:
     """What a run that took over an expired lease does to the row."""
-    later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
-    with closing(sqlite3.connect(home / "registry.sqlite", timeout=5)) as connection, connection:
-        connection.execute(
-            "UPDATE migrations SET lease_holder = 'thief', lease_expires_at = ? WHERE token = ?", (later, token)
-        )
+    later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+    sql(f"UPDATE migrations SET lease_holder = 'thief', lease_expires_at = '{later}' WHERE token = :token", token=token)
 
 
 def test_a_lease_is_held_by_one_and_names_its_holder(registry: Registry, token: str) -> None:
@@ -166,26 +151,27 @@ def test_a_block_is_not_entered_while_another_run_holds_the_lease(registry: Regi
     assert not stop.is_set()
 
 
-def work_until_stopped(registry: Registry, home: Path, token: str, *, then: Exception | None = None) -> None:
+def work_until_stopped(registry: Registry, sql: Sql, token: str, *, then: Exception | None = None) -> None:
     stop = threading.Event()
     with hold_lease(registry, token, "run-1", stop, lifetime_s=SHORT_S):
-        give_to_a_thief(home, token)
+        give_to_a_thief(sql, token)
         assert stop.wait(5), "nobody said that the lease was lost"
         if then is not None:
             raise then
 
 
-def test_a_lost_lease_asks_the_work_to_stop_and_is_an_error(registry: Registry, token: str, tmp_path: Path) -> None:
+def test_a_lost_lease_asks_the_work_to_stop_and_is_an_error(registry: Registry, token: str, sql: Sql) -> None:
     with pytest.raises(LeaseHeldError, match="thief"):
-        work_until_stopped(registry, tmp_path, token)
+        work_until_stopped(registry, sql, token)
     assert registry.get(token).lease_holder == "thief"
 
 
-def test_what_the_work_raised_is_not_hidden_by_a_lost_lease(registry: Registry, token: str, tmp_path: Path) -> None:
+def test_what_the_work_raised_is_not_hidden_by_a_lost_lease(registry: Registry, token: str, sql: Sql) -> None:
     with pytest.raises(ZeroDivisionError):
-        work_until_stopped(registry, tmp_path, token, then=ZeroDivisionError())
+        work_until_stopped(registry, sql, token, then=ZeroDivisionError())
 
 
+@pytest.mark.parametrize("database_url", [None])
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_database_that_is_busy_for_a_moment_does_not_end_the_renewals(
     registry: Registry, token: str, tmp_path: Path

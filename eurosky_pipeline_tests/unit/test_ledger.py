@@ -1,9 +1,7 @@
 """The ledger: one row a blob, written with the progress or not at all."""
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import StatementError
@@ -11,8 +9,8 @@ from sqlalchemy.exc import StatementError
 from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.migration import NewMigration
-from eurosky_pipeline.registry.registry import Registry, open_registry
-from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline_tests.conftest import Sql
 
 CIDS = sorted((cid_of(bytes([number]), CODEC_RAW) for number in range(4)), key=str)
 NOW = datetime(2026, 1, 27, 10, 0, 0, tzinfo=UTC)
@@ -30,15 +28,6 @@ SENT = BlobOutcome(
     ended_at=NOW,
 )
 LOST = BlobOutcome(CIDS[1], Outcome.MISSING_AT_SOURCE, error_code="missing_at_source", error_text="pds: Blob not found")
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    opened = open_registry(
-        Settings(_env_file=None, EUROSKY_HOME=tmp_path, EUROSKY_DATABASE_URL=None, EUROSKY_VAULT_KEY=None)
-    )
-    yield opened
-    opened.close()
 
 
 def add(registry: Registry, did: str = DID) -> str:
@@ -110,9 +99,7 @@ def test_progress_that_cannot_be_written_leaves_no_rows(registry: Registry, toke
     assert registry.get(token).progress_data == {}
 
 
-def test_the_ledger_goes_with_its_migration(registry: Registry, token: str, tmp_path: Path) -> None:
+def test_the_ledger_goes_with_its_migration(registry: Registry, token: str, sql: Sql) -> None:
     registry.record(token, {}, [SENT])
-    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("DELETE FROM migrations WHERE token = ?", (token,))
+    sql("DELETE FROM migrations WHERE token = :token", token=token)
     assert registry.outcomes(token) == []

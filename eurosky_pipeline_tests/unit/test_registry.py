@@ -1,12 +1,9 @@
 """The registry: who may be added, how a migration moves, what a failure keeps; also when several ask at once."""
 
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -19,23 +16,12 @@ from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline.xrpc.errors import RateLimited
+from eurosky_pipeline_tests.conftest import Sql
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 OTHER_DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 REPO, BLOBS, PREFS = State.PENDING_REPO, State.PENDING_BLOBS, State.PENDING_PREFS
 WAITING, FAILED, CANCELLED, COMPLETED = State.WAITING, State.FAILED, State.CANCELLED, State.COMPLETED
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(_env_file=None, EUROSKY_HOME=tmp_path, EUROSKY_DATABASE_URL=None, EUROSKY_VAULT_KEY=None)
-
-
-@pytest.fixture
-def registry(settings: Settings) -> Iterator[Registry]:
-    opened = open_registry(settings)
-    yield opened
-    opened.close()
 
 
 def add(registry: Registry, did: str = DID) -> Migration:
@@ -111,12 +97,11 @@ def test_a_did_may_be_added_again_once_its_migration_is_over(registry: Registry,
     assert add(registry).token != first
 
 
-def test_a_refused_migration_leaves_no_password_behind(registry: Registry, settings: Settings) -> None:
+def test_a_refused_migration_leaves_no_password_behind(registry: Registry, sql: Sql) -> None:
     add(registry)
     with pytest.raises(ConflictError):
         add(registry)
-    with closing(sqlite3.connect(settings.home / "registry.sqlite")) as connection:
-        assert connection.execute("SELECT count(*) FROM credentials").fetchone() == (1,)
+    assert sql("SELECT count(*) FROM credentials") == [(1,)]
 
 
 def test_of_eight_that_add_the_same_did_at_once_one_succeeds(settings: Settings) -> None:
