@@ -11,10 +11,12 @@ from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
 from eurosky_pipeline.errors import ConflictError, EuroskyError
+from eurosky_pipeline.registry import cancellation
 from eurosky_pipeline.registry.credentials import (
     CREDENTIAL_LIFETIME,
     PurgedCredentials,
     extend_passwords,
+    has_passwords,
     purge,
     read_password,
     store_passwords,
@@ -91,7 +93,8 @@ class Registry:
 
         Raises:
             ConflictError: the migration is not in `before` (any more), or there is no way between the two: a stopped
-                one goes on only where it stopped, and only while no other migration of the DID is active.
+                one goes on only where it stopped, and only while no other migration of the DID is active. Nor is there
+                any but into a stopped state while somebody wants it cancelled (code `cancelled`).
         """
         migration = self.get(token)
         is_skipping = before in STOPPED and after in RUNNING and after is not (migration.stopped_in or RESTART)
@@ -126,23 +129,45 @@ class Registry:
         return self.get(token)
 
     def cancel(self, token: str) -> None:
-        """Give a migration up that nobody works on; cancelling twice is no error.
+        """Give a migration up that nobody works on, a finished one too; cancelling twice is no error.
 
         Raises:
-            LeaseHeldError: a run works on it; that has to be stopped first.
+            LeaseHeldError: a run works on it; `request_cancel` asks it to stop.
             ConflictError: it is completed.
         """
-        migration = self._at_rest(token)
-        if migration.state is not State.CANCELLED:
-            self.transition(token, migration.state, State.CANCELLED)
-
-    def retry(self, token: str) -> Migration:
-        """`resume` by a person's hand, who must not wipe out the failure of a run that is still at work.
-
-        Raises: LeaseHeldError, and as `resume`.
-        """
         self._at_rest(token)
-        return self.resume(token)
+        self.request_cancel(token, is_finished_too=True)
+
+    def request_cancel(self, token: str, *, is_finished_too: bool = False) -> Migration:
+        """Give a migration up, and delete its passwords: at once, or, while a run works on it, when that run has
+        stopped, which it does within seconds if it lives. Asking twice is no error.
+
+        Returns: its row afterwards: `cancelled`, or with `cancel_requested_at`.
+        Raises:
+            ConflictError: it is completed; or finished (`pending_prefs`), and not `is_finished_too`.
+        """
+        with self._engine.begin() as connection:
+            cancellation.request_cancel(connection, token, _now(), is_finished_too=is_finished_too)
+        return self.get(token)
+
+    def is_cancel_wanted(self, token: str) -> bool:
+        """Whether whoever works on it should stop."""
+        with self._engine.connect() as connection:
+            return cancellation.is_cancel_wanted(connection, token)
+
+    def retry(self, token: str, passwords: Mapping[Side, SecretStr] | None = None) -> Migration:
+        """`resume` by a person's hand, who must not wipe out the failure of a run that is still at work, and whose
+        word is the last: a wish to cancel is withdrawn, passwords take the place of older ones.
+
+        Raises: LeaseHeldError, and as `resume`; nothing has changed then.
+        """
+        try:
+            with self._engine.begin() as connection:
+                cancellation.bring_back(connection, token, _now())
+                store_passwords(connection, self._vault, token, passwords or {}, _now())
+        except DatabaseIntegrityError:
+            raise self._already_active(self.get(token).did) from None
+        return self.get(token)
 
     def override_conversion(self, token: str, *, is_wanted: bool | None) -> None:
         """Whether this migration's legacy blobs are converted, whatever the settings say; None: as they say.
@@ -226,8 +251,9 @@ class Registry:
             return take_lease(connection, token, holder, lifetime_s, _now())
 
     def release_leases(self, holder: str) -> None:
-        """Let go of everything that this holder holds."""
+        """Let go of everything that this holder holds; what it was asked to stop is cancelled by that."""
         with self._engine.begin() as connection:
+            cancellation.fulfil_wishes(connection, holder, _now())
             connection.execute(
                 update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
             )
@@ -249,13 +275,16 @@ class Registry:
         return is_stopped
 
     def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:
-        changed = connection.execute(
-            update(migrations).where(migrations.c.token == token, migrations.c.state == before).values(**values)
-        )
+        where = [migrations.c.token == token, migrations.c.state == before]
+        if values["state"] not in STOPPED:
+            where.append(migrations.c.cancel_requested_at.is_(None))
+        changed = connection.execute(update(migrations).where(*where).values(**values))
         if changed.rowcount != 1:
-            found = read_row(connection, token).state
+            found = read_row(connection, token)
+            if found.state is before:
+                raise cancellation.cancelled_error(token)
             raise ConflictError(
-                f"{token} is {found}, and not {before} as expected",
+                f"{token} is {found.state}, and not {before} as expected",
                 code="state_conflict",
                 hint="look at it, run it again",
             )
@@ -263,11 +292,7 @@ class Registry:
     def _at_rest(self, token: str) -> Migration:
         """Raises LeaseHeldError if a run works on it."""
         migration = self.get(token)
-        if migration.lease_expires_at is not None and migration.lease_expires_at > _now():
-            raise LeaseHeldError(
-                f"{token} is being worked on by run {migration.lease_holder}",
-                hint="stop that run first; a dead one loses its hold within two minutes",
-            )
+        cancellation.check_at_rest(migration, _now())
         return migration
 
     def _already_active(self, did: str) -> ConflictError:
@@ -281,7 +306,8 @@ class Registry:
 
 def open_registry(settings: Settings) -> Registry:
     """The registry of these settings, its schema current. Raises SettingsError."""
-    return Registry(open_engine(settings), open_vault(settings))
+    engine = open_engine(settings)
+    return Registry(engine, open_vault(settings, lambda: has_passwords(engine)))
 
 
 def _now() -> datetime:
