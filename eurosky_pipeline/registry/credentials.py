@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.states import State
@@ -80,6 +80,12 @@ def extend_passwords(connection: Connection, token: str, until: datetime, now: d
 def delete_passwords(connection: Connection, token: str) -> int:
     """How many of one migration's passwords there were; now there is none."""
     return connection.execute(delete(credentials).where(credentials.c.token == token)).rowcount
+
+
+def has_passwords(engine: Engine) -> bool:
+    """Whether any password of any migration is stored."""
+    with engine.connect() as connection:
+        return connection.execute(select(credentials.c.token).limit(1)).first() is not None
 
 
 def purge(connection: Connection, now: datetime) -> PurgedCredentials:

@@ -1,26 +1,24 @@
 """The vault: passwords encrypted at rest, and tied to the migration and the side that they were given for.
 
-Fernet (AES-128-CBC with HMAC-SHA256) from `cryptography`. The key comes from `EUROSKY_VAULT_KEY`; with the embedded
+Fernet (AES-128-CBC with HMAC-SHA256) from `cryptography`. The keys come from `EUROSKY_VAULT_KEY`; with the embedded
 SQLite, and only there, the vault makes one in a file that nobody else can read. There is no key to fall back to.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
 from eurosky_pipeline.errors import FatalError, SettingsError
 from eurosky_pipeline.registry.database import is_embedded
+from eurosky_pipeline.registry.key_file import KEY_FILE_NAME, KeyFile
 from eurosky_pipeline.settings import Settings
 
-KEY_FILE_NAME = "vault.key"
+__all__ = ["KEY_FILE_NAME", "Side", "Vault", "VaultError", "new_key", "open_vault"]
 
 
 class VaultError(FatalError):
@@ -37,40 +35,63 @@ class Side(StrEnum):
 
 
 class Vault:
-    """Seal and open passwords. `repr` shows nothing of the key."""
+    """Seal and open passwords. `repr` shows nothing of the keys."""
 
-    def __init__(self, keys: list[bytes]) -> None:
-        """Args: keys: newest first; the first one seals, any may open. Raises SettingsError for one that is no key."""
-        try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
-        except ValueError:
-            raise SettingsError(
-                "the vault key is not a Fernet key (32 bytes in URL-safe base64)",
-                code="vault_key_invalid",
-                hint="`eurosky vault new-key` makes one; put it into EUROSKY_VAULT_KEY",
-            ) from None
+    def __init__(self, keys: Sequence[bytes] | KeyFile) -> None:
+        """
+        Args:
+            keys: newest first; the first one seals, any may open. Those of a file are looked at again at each use, so
+                that a process that runs on goes along with a rotation.
+
+        Raises: SettingsError for one that is no key.
+        """
+        self._file = keys if isinstance(keys, KeyFile) else None
+        self._fernets = () if isinstance(keys, KeyFile) else _fernets(keys)
+        self._keys_of_fernets: Sequence[bytes] = ()
 
     def seal(self, token: str, side: Side, password: SecretStr) -> bytes:
-        """The ciphertext of a password, for this migration and side only."""
+        """The ciphertext of a password, for this migration and side only.
+
+        Inside the transaction that writes it, or a rotation that ends meanwhile has thrown its key away.
+        """
         plain = json.dumps({"token": token, "side": side, "password": password.get_secret_value()})
-        return self._fernet.encrypt(plain.encode())
+        return self._ring()[0].encrypt(plain.encode())
 
     def open(self, token: str, side: Side, ciphertext: bytes) -> SecretStr:
         """Raises VaultError if no key fits, or the ciphertext belongs to another migration or side."""
-        try:
-            plain = json.loads(self._fernet.decrypt(ciphertext))
-        except InvalidToken:
-            raise VaultError(
-                f"the {side} password of {token} cannot be decrypted with the vault key in use",
-                code="vault_key_wrong",
-                hint="restore the key that it was sealed with, or add the migration again",
-            ) from None
-        if plain["token"] != token or plain["side"] != side:
-            raise VaultError(
-                f"the {side} password of {token} was sealed for another migration or side",
-                hint="somebody has changed the database; cancel the migration, and add it again",
-            )
-        return SecretStr(plain["password"])
+        return self.open_with(token, side, ciphertext)[1]
+
+    def open_with(self, token: str, side: Side, ciphertext: bytes) -> tuple[int, SecretStr]:
+        """The same, and which key opened it, 0 for the newest."""
+        for number, fernet in enumerate(self._ring()):
+            try:
+                plain = json.loads(fernet.decrypt(ciphertext))
+            except InvalidToken:
+                continue
+            if plain["token"] != token or plain["side"] != side:
+                raise VaultError(
+                    f"the {side} password of {token} was sealed for another migration or side",
+                    hint="somebody has changed the database; cancel the migration, and add it again",
+                )
+            return number, SecretStr(plain["password"])
+        raise VaultError(
+            f"the {side} password of {token} cannot be decrypted with the vault key in use",
+            code="vault_key_wrong",
+            hint=f"restore the key that it was sealed with, or give the password anew: "
+            f"`eurosky migrations retry {token} --{side}-password-env VAR`",
+        )
+
+    @property
+    def key_count(self) -> int:
+        return len(self._ring())
+
+    def _ring(self) -> tuple[Fernet, ...]:
+        if self._file is None:
+            return self._fernets
+        keys = self._file.keys()
+        if keys is not self._keys_of_fernets:
+            self._fernets, self._keys_of_fernets = _fernets(keys), keys
+        return self._fernets
 
 
 def new_key() -> str:
@@ -78,44 +99,51 @@ def new_key() -> str:
     return Fernet.generate_key().decode("ascii")
 
 
-def open_vault(settings: Settings) -> Vault:
-    """The vault with the key of the settings, or with the embedded default's own key file, made at its first use.
+def open_vault(settings: Settings, has_sealed: Callable[[], bool] = lambda: False) -> Vault:
+    """The vault with the keys of the settings, or with the embedded default's own key file, made at its first use.
+
+    Args:
+        has_sealed: whether anything is sealed already; no key is made then, since the one that is needed is lost: what
+            seals or opens tells so, and whoever needs no password can go on.
 
     Raises:
         SettingsError: a server database without a key, a key file that others can read, or something that is no key.
     """
     if settings.vault_key is not None:
-        keys = [part.strip().encode() for part in settings.vault_key.get_secret_value().split(",") if part.strip()]
-        return Vault(keys)
-    if not is_embedded(settings):
+        return Vault(
+            [part.strip().encode() for part in settings.vault_key.get_secret_value().split(",") if part.strip()]
+        )
+    file = key_file(settings)
+    if file is None:
         raise SettingsError(
             "a database server is used, and EUROSKY_VAULT_KEY is not set",
             code="vault_key_missing",
             hint="`eurosky vault new-key` makes one; every host of this deployment needs the same",
         )
-    return Vault([_key_from_file(settings.home / KEY_FILE_NAME)])
+    vault = Vault(file)
+    if not file.path.exists():
+        if has_sealed():
+            return vault
+        file.make(new_key())
+    _ = vault.key_count  # what is wrong with them is told here
+    return vault
 
 
-def _key_from_file(path: Path) -> bytes:
-    if not path.exists():
-        _make_key_file(path)
-    if path.stat().st_mode & 0o077:
-        raise SettingsError(
-            f"the vault key file {path} can be read by others",
-            code="vault_key_exposed",
-            hint=f"chmod 600 {path}, and consider its passwords known",
-        )
-    return path.read_bytes().strip()
+def key_file(settings: Settings) -> KeyFile | None:
+    """Where the keys are kept; None where they come from the environment, or would have to."""
+    if settings.vault_key is not None or not is_embedded(settings):
+        return None
+    return KeyFile(settings.home / KEY_FILE_NAME)
 
 
-def _make_key_file(path: Path) -> None:
-    """Make the file whole or not at all; of two processes that come at once, one makes it and both use it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+def _fernets(keys: Sequence[bytes]) -> tuple[Fernet, ...]:
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(new_key())
-        with suppress(FileExistsError):
-            os.link(scratch, path)
-    finally:
-        Path(scratch).unlink()
+        if not keys:
+            raise ValueError("none")
+        return tuple(Fernet(key) for key in keys)
+    except ValueError:
+        raise SettingsError(
+            "the vault key is not a Fernet key (32 bytes in URL-safe base64)",
+            code="vault_key_invalid",
+            hint="`eurosky vault new-key` makes one; put it into EUROSKY_VAULT_KEY",
+        ) from None
