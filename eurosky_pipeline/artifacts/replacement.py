@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
+from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX
 
 
 class Replacement:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX, disk_errors_named
+from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX, disk_errors_named
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eurosky_pipeline.artifacts.workspace import disk_errors_named
+from eurosky_pipeline.artifacts.disk import disk_errors_named
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.commit import VOID_SIGNATURE, Commit, sign
 from eurosky_pipeline.atproto.indexed_car import OnRead, RepoError

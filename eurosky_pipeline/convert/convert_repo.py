@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from eurosky_pipeline.artifacts.workspace import link_or_copy
+from eurosky_pipeline.artifacts.disk import link_or_copy
 from eurosky_pipeline.atproto.car import read_root
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.repo import open_repo

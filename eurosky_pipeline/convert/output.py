@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from eurosky_pipeline.artifacts.disk import disk_errors_named
 from eurosky_pipeline.artifacts.replacement import Replacement
-from eurosky_pipeline.artifacts.workspace import disk_errors_named
 from eurosky_pipeline.atproto.car import write_car
 from eurosky_pipeline.atproto.cid import Cid, cid_of
 from eurosky_pipeline.atproto.commit import Commit, encode_commit

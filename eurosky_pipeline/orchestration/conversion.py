@@ -1,11 +1,11 @@
 """What is told of a conversion: in the log, in the progress, and in the UI."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetObservation
 
+from eurosky_pipeline.artifacts.store import Stored
 from eurosky_pipeline.convert.convert_car import Conversion
 from eurosky_pipeline.convert.convert_repo import ConvertedRepo, legacy_counts
 from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
@@ -80,12 +80,12 @@ class ConversionTeller:
             )
         )
 
-    def end(self, converted: ConvertedRepo, path: Path) -> None:
+    def end(self, converted: ConvertedRepo, uri: str) -> None:
         counts = legacy_counts(converted.conversion)
         for warning in warnings_of(converted):
             self._context.log.warning(f"[{self._step.token}] {warning}")
         if counts.get("refs_converted"):
-            self._context.log.info(f"[{self._step.token}] legacy blobs converted: {path}")
+            self._context.log.info(f"[{self._step.token}] legacy blobs converted: {uri}")
         if self._has_stage:
             self._progress.end(_STAGE, _in_short(converted.conversion))
 
@@ -100,13 +100,13 @@ def _in_short(conversion: Conversion | None) -> str:
     )
 
 
-def outcome_of(converted: ConvertedRepo, path: Path) -> dict[str, Any]:
+def outcome_of(converted: ConvertedRepo, uri: str) -> dict[str, Any]:
     """The keys of `progress_data` that are known when a conversion has ended."""
     counts = legacy_counts(converted.conversion)
     return {
         "legacy_blob_conversion_completed_at": utc_now() if counts.get("refs_found") else None,
         "legacy_blobs_converted": counts.get("refs_converted", 0) > 0,
-        "converted_car_path": str(path),
+        "converted_car_path": uri,
     }
 
 
@@ -122,7 +122,7 @@ def warnings_of(converted: ConvertedRepo) -> list[str]:
     return [f"the source does not tell the sizes of {unknown} blobs with legacy references: {what}"]
 
 
-def conversion_metadata(step: Step, converted: ConvertedRepo, path: Path) -> dict[str, Any]:
+def conversion_metadata(step: Step, converted: ConvertedRepo, kept: Stored) -> dict[str, Any]:
     """What the UI shows of the asset: a banner, where something was converted, and the numbers as numbers."""
     return {
         "summary": markdown(*_banner(converted)),
@@ -132,8 +132,9 @@ def conversion_metadata(step: Step, converted: ConvertedRepo, path: Path) -> dic
         "exported_root": str(converted.exported_root),
         "root": str(converted.root),
         "size_bytes": converted.size_bytes,
+        "sha256": kept.sha256,
         "duration_s": step.duration_s,
-        "path": str(path),
+        "path": kept.uri,
     }
 
 

@@ -14,8 +14,8 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX
 from eurosky_pipeline.artifacts.tables import written_csv
-from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.key_pairs import KeyPair, pair_keys
 from eurosky_pipeline.atproto.repo import RepoFile, open_repo

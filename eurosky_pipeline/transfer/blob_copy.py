@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from eurosky_pipeline.artifacts.workspace import disk_errors_named, require_room
+from eurosky_pipeline.artifacts.disk import disk_errors_named, require_room
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import (
     EuroskyError,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX, disk_errors_named
+from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX, disk_errors_named
 from eurosky_pipeline.atproto.commit import Commit
 from eurosky_pipeline.atproto.repo import open_repo
 from eurosky_pipeline.atproto.summary import RepoSummary, summarize

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
+from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.key_pairs import pair_keys
 from eurosky_pipeline.atproto.repo import RepoFile, open_repo

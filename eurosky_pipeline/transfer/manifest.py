@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX
 from eurosky_pipeline.artifacts.tables import written_csv
-from eurosky_pipeline.artifacts.workspace import PARTIAL_SUFFIX
 from eurosky_pipeline.atproto.blob_refs import find_blob_refs
 from eurosky_pipeline.atproto.cid import Cid, parse_cid
 from eurosky_pipeline.atproto.repo import open_repo

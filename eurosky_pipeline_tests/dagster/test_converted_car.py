@@ -151,7 +151,7 @@ def test_switched_off_the_file_is_passed_on_to_the_byte_and_its_references_are_c
     assert any("3 legacy blob references" in line for line in ran.log)
     assert ran.observations == []
     assert account.source.asked == []
-    path = str(account.files.keep(CONVERTED_CAR))
+    path = account.files.keep(CONVERTED_CAR).uri
     assert account.progress == {"legacy_blobs_converted": False, "converted_car_path": path}
 
 

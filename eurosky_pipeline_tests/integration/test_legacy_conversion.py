@@ -275,7 +275,7 @@ def test_policy_fail_ends_the_migration_with_a_code_and_keeps_the_original(lost:
     assert not lost.failed.result.success
     assert (lost.failed.migration.state, lost.failed.migration.error_code) == (State.FAILED, "blob_size_unknown")
     assert str(lost.lost) in lost.failed.failure_text
-    assert lost.files_after_failure == ["account.car"]
+    assert lost.files_after_failure == ["account.car", "account.car.sha256"]
     assert "legacy_blob_conversion_completed_at" not in lost.failed.migration.progress_data
 
 

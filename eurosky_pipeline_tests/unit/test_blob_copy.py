@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from eurosky_pipeline.artifacts.workspace import RESERVE_BYTES
+from eurosky_pipeline.artifacts.disk import RESERVE_BYTES
 from eurosky_pipeline.errors import FatalError, StoppedError
 from eurosky_pipeline.transfer.blob_copy import BlobCopier
 from eurosky_pipeline.xrpc.client import SEND_CHUNK_BYTES

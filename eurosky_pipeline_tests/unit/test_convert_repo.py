@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from eurosky_pipeline.artifacts.workspace import link_or_copy
+from eurosky_pipeline.artifacts.disk import link_or_copy
 from eurosky_pipeline.convert import convert_repo as module
 from eurosky_pipeline.convert.convert_repo import ConvertedRepo, SourceSizes, chosen_transforms, convert_repo
 from eurosky_pipeline.errors import StoppedError

@@ -1,14 +1,17 @@
 """Where files are: nothing outside the migration's own folders, nothing half-written, nothing left behind."""
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, Workspace, disk_errors_named, link_or_copy
-from eurosky_pipeline.errors import FatalError, SettingsError
+from eurosky_pipeline.artifacts.disk import disk_errors_named, link_or_copy
+from eurosky_pipeline.artifacts.store import Removed, Stored
+from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, Workspace
+from eurosky_pipeline.errors import FatalError, IntegrityError, SettingsError
 
 TOKEN = "EURO-0123456789ABCDEF"
 
@@ -54,7 +57,7 @@ def test_a_migration_has_its_own_two_folders_which_others_cannot_enter(files: Wo
 
 def test_a_kept_file_is_a_second_name_of_the_first(files: Workspace, tmp_path: Path) -> None:
     files.scratch(ACCOUNT_CAR).write_bytes(b"car")
-    kept = files.keep(ACCOUNT_CAR)
+    kept = Path(files.keep(ACCOUNT_CAR).uri)
     assert kept == tmp_path / "artifacts" / TOKEN / ACCOUNT_CAR
     assert kept.samefile(files.scratch(ACCOUNT_CAR))
     assert kept.read_bytes() == b"car"
@@ -63,13 +66,17 @@ def test_a_kept_file_is_a_second_name_of_the_first(files: Workspace, tmp_path: P
 def test_keeping_twice_is_keeping_once(files: Workspace, tmp_path: Path) -> None:
     files.scratch(ACCOUNT_CAR).write_bytes(b"car")
     assert files.keep(ACCOUNT_CAR) == files.keep(ACCOUNT_CAR)
-    assert names_below(tmp_path) == [f"artifacts/{TOKEN}/{ACCOUNT_CAR}", f"home/work/{TOKEN}/{ACCOUNT_CAR}"]
+    assert names_below(tmp_path) == [
+        f"artifacts/{TOKEN}/{ACCOUNT_CAR}",
+        f"artifacts/{TOKEN}/{ACCOUNT_CAR}.sha256",
+        f"home/work/{TOKEN}/{ACCOUNT_CAR}",
+    ]
 
 
 def test_a_newer_file_takes_the_place_of_the_one_that_was_kept(files: Workspace) -> None:
     path = files.scratch(ACCOUNT_CAR)
     path.write_bytes(b"old")
-    kept = files.keep(ACCOUNT_CAR)
+    kept = Path(files.keep(ACCOUNT_CAR).uri)
     with kept.open("rb") as reader:
         path.unlink()
         path.write_bytes(b"new")
@@ -80,7 +87,7 @@ def test_a_newer_file_takes_the_place_of_the_one_that_was_kept(files: Workspace)
 
 def test_a_file_that_left_scratch_is_fetched_from_the_store(files: Workspace) -> None:
     files.scratch(ACCOUNT_CAR).write_bytes(b"car")
-    kept = files.keep(ACCOUNT_CAR)
+    kept = Path(files.keep(ACCOUNT_CAR).uri)
     files.scratch(ACCOUNT_CAR).unlink()
     assert files.fetch(ACCOUNT_CAR) == files.scratch(ACCOUNT_CAR)
     assert files.scratch(ACCOUNT_CAR).samefile(kept)
@@ -98,6 +105,71 @@ def test_a_file_that_nobody_has_made_yet_is_told_as_that(files: Workspace) -> No
     with pytest.raises(FatalError, match=r"account\.car is not there yet") as caught:
         files.fetch(ACCOUNT_CAR)
     assert caught.value.code == "input_missing"
+
+
+def test_a_kept_file_has_its_sum_beside_it_as_sha256sum_reads_it(files: Workspace) -> None:
+    files.scratch(ACCOUNT_CAR).write_bytes(b"car")
+    stored = files.keep(ACCOUNT_CAR)
+    assert stored == Stored(stored.uri, 3, hashlib.sha256(b"car").hexdigest())
+    assert Path(f"{stored.uri}.sha256").read_text() == f"{stored.sha256}  {ACCOUNT_CAR}\n"
+
+
+@pytest.mark.parametrize("left", [b"", b"ca", b"cat", b"cars"])
+def test_an_artifact_that_was_damaged_or_cut_short_is_not_fetched(files: Workspace, left: bytes) -> None:
+    files.scratch(ACCOUNT_CAR).write_bytes(b"car")
+    stored = files.keep(ACCOUNT_CAR)
+    files.scratch(ACCOUNT_CAR).unlink()
+    Path(stored.uri).write_bytes(left)
+    with pytest.raises(IntegrityError, match="is not the file that was kept there") as caught:
+        files.fetch(ACCOUNT_CAR)
+    assert caught.value.code == "artifact_damaged"
+    assert list(files.scratch("").iterdir()) == []
+
+
+def test_an_artifact_of_an_older_version_has_no_sum_and_is_taken_as_it_is(files: Workspace) -> None:
+    files.scratch(ACCOUNT_CAR).write_bytes(b"car")
+    Path(f"{files.keep(ACCOUNT_CAR).uri}.sha256").unlink()
+    files.scratch(ACCOUNT_CAR).unlink()
+    assert files.fetch(ACCOUNT_CAR).read_bytes() == b"car"
+
+
+def test_a_sum_that_cannot_be_read_is_no_missing_sum(files: Workspace) -> None:
+    files.scratch(ACCOUNT_CAR).write_bytes(b"car")
+    Path(f"{files.keep(ACCOUNT_CAR).uri}.sha256").write_text("")
+    files.scratch(ACCOUNT_CAR).unlink()
+    with pytest.raises(IntegrityError):
+        files.fetch(ACCOUNT_CAR)
+
+
+def test_a_discarded_file_is_gone_from_both_places_with_its_sum(files: Workspace, tmp_path: Path) -> None:
+    files.scratch(ACCOUNT_CAR).write_bytes(b"car")
+    files.keep(ACCOUNT_CAR)
+    files.discard(ACCOUNT_CAR, "never made")
+    assert names_below(tmp_path) == []
+
+
+def test_what_is_deleted_is_all_of_this_migration_and_nothing_of_another(files: Workspace, tmp_path: Path) -> None:
+    other = Workspace(tmp_path / "home", tmp_path / "artifacts", TOKEN.replace("0", "9"))
+    for each in (files, other):
+        each.scratch(ACCOUNT_CAR).write_bytes(b"a car")
+        each.keep(ACCOUNT_CAR)
+    files.blobs.mkdir()
+    (files.blobs / "bafkrei").write_bytes(b"blob")
+    (tmp_path / "elsewhere").write_bytes(b"stays")
+    files.scratch("link").symlink_to(tmp_path / "elsewhere")
+    kept, removed = names_below(tmp_path), files.delete_all()
+    assert removed.names == (
+        f"artifacts/{TOKEN}/account.car",
+        f"artifacts/{TOKEN}/account.car.sha256",
+        f"work/{TOKEN}/account.car",
+        f"work/{TOKEN}/blobs/bafkrei",
+        f"work/{TOKEN}/link",
+    )
+    # the car's bytes once, since both names were of one file
+    assert 9 + 64 + len("  account.car\n") <= removed.size_bytes < 9 + 64 + 14 + 256
+    assert names_below(tmp_path) == [name for name in kept if TOKEN not in name]
+    assert not (tmp_path / "artifacts" / TOKEN).exists()
+    assert Workspace(tmp_path / "home", tmp_path / "artifacts", TOKEN).delete_all() == Removed()
 
 
 @pytest.mark.parametrize("reason", ["EXDEV", "EPERM", "EMLINK", "ENOTSUP"])

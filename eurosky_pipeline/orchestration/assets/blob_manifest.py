@@ -24,9 +24,9 @@ def blob_manifest(
     with migration_step(context, registry, workspace) as step:
         listed = list_blobs(pds.source(step), step.migration.did)
         totals = write_manifest(step.files.fetch(CONVERTED_CAR), listed, step.files.scratch(MANIFEST_CSV))
-        path = step.files.keep(MANIFEST_CSV)
+        kept = step.files.keep(MANIFEST_CSV)
         step.registry.record(step.token, {"blob_count": totals.blobs, "blobs_total": totals.blobs})
-        yield MaterializeResult(metadata={**_metadata(step, totals), "path": str(path)})
+        yield MaterializeResult(metadata={**_metadata(step, totals), "path": kept.uri})
 
 
 def _metadata(step: Step, totals: ManifestTotals) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def converted_car(
             on_found=teller.found,
             on_read=teller.read,
         )
-        path = step.files.keep(CONVERTED_CAR)
-        step.registry.record(step.token, outcome_of(converted, path))
-        teller.end(converted, path)
-        yield MaterializeResult(metadata=conversion_metadata(step, converted, path))
+        kept = step.files.keep(CONVERTED_CAR)
+        step.registry.record(step.token, outcome_of(converted, kept.uri))
+        teller.end(converted, kept.uri)
+        yield MaterializeResult(metadata=conversion_metadata(step, converted, kept))

@@ -51,7 +51,7 @@ def exported_car(
             on_bytes=lambda count: progress.advance("exported_car", count),
             on_verified=lambda summary: _discard_stale(step, summary.root),
         )
-        path = step.files.keep(ACCOUNT_CAR)
+        kept = step.files.keep(ACCOUNT_CAR)
         doubt = signature_doubt(account.document, exported.commit)
         if doubt:
             context.log.warning(f"[{step.token}] {doubt}")
@@ -61,7 +61,7 @@ def exported_car(
                 **_metadata(step, exported, [*account.warnings, *filter(None, [doubt])]),
                 "is_handle_verified": account.is_handle_verified,
                 "is_signature_verified": not doubt,
-                "path": str(path),
+                "path": kept.uri,
             },
             check_results=[repo_is_whole(exported.summary)],
         )

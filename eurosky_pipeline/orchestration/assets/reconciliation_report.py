@@ -72,7 +72,7 @@ def reconciliation_report(
         search.on_looked = lambda: progress.advance(STAGE, 1)
         root = read_root(step.files.fetch(CONVERTED_CAR))
         result = reconcile(search, root, records, step.files.scratch(REPORT_CSV))
-        paths = {"path": str(step.files.keep(REPORT_CSV)), "records_path": str(step.files.keep(RECORDS_CSV))}
+        paths = {"path": step.files.keep(REPORT_CSV).uri, "records_path": step.files.keep(RECORDS_CSV).uri}
         _put_right(step, search.unrecorded)
         if result.rate_limit is not None:
             step.registry.record(step.token, result.as_progress())
