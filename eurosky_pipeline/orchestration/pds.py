@@ -79,7 +79,7 @@ class PdsResource(ConfigurableResource["PdsResource"]):
                     raise SettingsError(
                         f"no destination password is stored for {step.token}",
                         code="credentials_missing",
-                        hint="add the migration again with --destination-password-env",
+                        hint=f"`eurosky migrations retry {step.token} --destination-password-env VAR` gives it anew",
                     )
                 self._clients[key] = public.with_authorization(log_in(public, did, password))
             elif password is None:

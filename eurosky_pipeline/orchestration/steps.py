@@ -17,6 +17,7 @@ from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, Sto
 from eurosky_pipeline.orchestration.migration_asset import PutOff
 from eurosky_pipeline.orchestration.outlook import ComeBack, TryAgain, outlook
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
+from eurosky_pipeline.registry.cancellation import MigrationCancelled, cancelled_error
 from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
@@ -69,7 +70,8 @@ def migration_step(
     After a transient error the step is tried again, a few times; a host's limit that lasts longer than a run waits
     makes the migration `waiting`. Any other error on purpose, and the last transient one, marks it `failed` with
     text and code; one that is nobody's purpose does too, without its text, which nobody has looked through for
-    secrets. Being stopped, and finding that another run holds the migration, change nothing.
+    secrets. Being stopped, and finding that another run holds the migration, change nothing; where a person wants it
+    cancelled, the step ends with that code, and it is so when the run ends.
 
     Raises:
         Failure: with what happened and what to do next.
@@ -84,7 +86,7 @@ def migration_step(
             _tag_run(context, migration)
             try:
                 yield Step(migration, registry, workspace.of(token), stop, _foreground(context))
-            except StoppedError:
+            except (StoppedError, MigrationCancelled):
                 raise
             except EuroskyError as error:
                 _go_on_if_worthwhile(context, registry, error, stop)
@@ -153,10 +155,8 @@ def _take_up(registry: Registry, token: str, *, is_first_step: bool) -> Migratio
     person has cancelled, a run that was queued before must not bring back.
     """
     migration = registry.get(token)
-    if migration.state is State.CANCELLED:
-        raise ConflictError(
-            f"{token} is cancelled", code="cancelled", hint=f"`eurosky migrate {token}` takes it up again"
-        )
+    if migration.state is State.CANCELLED or migration.cancel_requested_at is not None:
+        raise cancelled_error(token)
     if not is_first_step and migration.state is State.WAITING:
         raise PutOff
     if not is_first_step and migration.state in STOPPED:

@@ -20,11 +20,16 @@ from eurosky_pipeline.registry.states import RESTART, STOPPED, State
 from eurosky_pipeline.registry.tables import credentials, migrations
 
 
-def cancelled_error(token: str) -> ConflictError:
-    """For a run that finds that its migration has been given up."""
-    return ConflictError(
+class MigrationCancelled(ConflictError):
+    """A person has given the migration up; whoever works on it has to end."""
+
+    default_code = "cancelled"
+
+
+def cancelled_error(token: str) -> MigrationCancelled:
+    """What is said to a run that finds it so."""
+    return MigrationCancelled(
         f"{token} is cancelled",
-        code="cancelled",
         hint=f"`eurosky migrations retry {token} --destination-password-env VAR` takes it up again",
     )
 

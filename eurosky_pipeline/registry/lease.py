@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.errors import EuroskyError, StoppedError
+from eurosky_pipeline.registry.cancellation import cancelled_error
 from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.registry import Registry
 
 LEASE_LIFETIME_S = 90.0
 _RENEWALS_PER_LIFETIME = 3
+CANCEL_POLL_S = 2.0
+"""How often whoever works looks whether somebody wants it to end."""
 
 
 @contextmanager
 def hold_lease(
-    registry: Registry, token: str, holder: str, stop: threading.Event, *, lifetime_s: float = LEASE_LIFETIME_S
+    registry: Registry,
+    token: str,
+    holder: str,
+    stop: threading.Event,
+    *,
+    lifetime_s: float = LEASE_LIFETIME_S,
+    poll_s: float = CANCEL_POLL_S,
 ) -> Iterator[bool]:
     """Take the lease, renew it from a thread of its own, and keep it when the block ends: the next step of the same
     run goes on with it, and `Registry.release_leases` ends it.
 
-    `stop` is set if the lease is lost, so that whoever works can end. Yields whether the holder is a new one: this is
-    its first step.
+    `stop` is set if the lease is lost or the migration is to be cancelled, so that whoever works can end; until it has,
+    the lease is renewed. Yields whether the holder is a new one: this is its first step.
 
     Raises:
         LeaseHeldError: another run holds it, or took it while this one was away.
+        MigrationCancelled: the work was stopped since a person has given the migration up.
     """
     is_new = registry.acquire_lease(token, holder, lifetime_s)
     is_done = threading.Event()
+    is_cancelled = threading.Event()
     lost: list[LeaseHeldError] = []
 
     def renew() -> None:
-        while not is_done.wait(lifetime_s / _RENEWALS_PER_LIFETIME):
+        interval_s = lifetime_s / _RENEWALS_PER_LIFETIME
+        renew_at_s = time.monotonic() + interval_s
+        while not is_done.wait(max(0.0, min(poll_s, renew_at_s - time.monotonic()))):
             try:
-                registry.acquire_lease(token, holder, lifetime_s)
+                if time.monotonic() >= renew_at_s:
+                    renew_at_s = time.monotonic() + interval_s
+                    registry.acquire_lease(token, holder, lifetime_s)
+                if not is_cancelled.is_set() and registry.is_cancel_wanted(token):
+                    is_cancelled.set()
+                    stop.set()
             except LeaseHeldError as error:
                 lost.append(error)
                 stop.set()
@@ -48,6 +67,10 @@ def hold_lease(
     thread.start()
     try:
         yield is_new
+    except StoppedError:
+        if is_cancelled.is_set():
+            raise cancelled_error(token) from None
+        raise
     finally:
         is_done.set()
         thread.join()
