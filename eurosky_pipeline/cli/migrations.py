@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eurosky_pipeline.cli.migrations_cancel import cancel
+from eurosky_pipeline.cli.migrations_check import check
 from eurosky_pipeline.cli.migrations_retry import retry
 from eurosky_pipeline.cli.migrations_rows import row
 from eurosky_pipeline.cli.migrations_show import show
@@ -23,6 +24,7 @@ def migrations() -> None:
 
 
 migrations.add_command(cancel)
+migrations.add_command(check)
 migrations.add_command(retry)
 migrations.add_command(show)
 

@@ -16,7 +16,7 @@ from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
 from eurosky_pipeline.atproto.syntax import is_account_did, is_did, is_tid
 from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.xrpc.client import Announced, Download, Json, UploadBody, XrpcClient
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault, one_line
 from eurosky_pipeline.xrpc.paging import rows_of
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
@@ -26,6 +26,7 @@ HEAD_TIMEOUT_S = 30.0
 """How long a host may think about a question that it need not send a blob for."""
 IMPORT_TIMEOUT_S = 1800.0
 """How long a host may take to digest a repository: the reference PDS needs about a minute per 100,000 records."""
+_MAX_WORD_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ class UploadedBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class RepoStatus:
+    """`getRepoStatus`: whether the host gives the repo out to the public, and if not its word for why, where it has
+    one (`deactivated`, `suspended`, `takendown` …)."""
+
+    is_active: bool
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LatestCommit:
     """`getLatestCommit`: the repo's head at the host."""
 
@@ -80,6 +90,12 @@ def describe_server(client: XrpcClient) -> ServerDescription:
         did=_did(client, _text(client, answer, "did")),
         blob_upload_limit_bytes=limit if type(limit) is int and limit > 0 else None,  # true is no size
     )
+
+
+def server_version(client: XrpcClient) -> str | None:
+    """Public. What the host calls its version at `_health`, which is no part of the protocol; None if it tells none."""
+    version = one_line(client.query("_health").get("version"))
+    return version[:_MAX_WORD_CHARS] or None
 
 
 def resolve_handle(client: XrpcClient, handle: str) -> str:
@@ -121,6 +137,12 @@ def get_latest_commit(client: XrpcClient, did: str) -> LatestCommit:
     if not is_tid(rev):
         raise AnswerInvalid(f"{client.host} sent something else where a rev belongs")
     return LatestCommit(_cid(client, answer.get("cid")), rev)
+
+
+def get_repo_status(client: XrpcClient, did: str) -> RepoStatus:
+    """Public, whatever the account's state."""
+    answer = client.query("com.atproto.sync.getRepoStatus", {"did": did})
+    return RepoStatus(answer.get("active") is True, one_line(answer.get("status"))[:_MAX_WORD_CHARS] or None)
 
 
 def list_blobs(client: XrpcClient, did: str) -> Iterator[Cid]:
