@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -30,7 +30,13 @@ def parse_duration(text: str) -> timedelta:
     return found
 
 
-class DurationType(click.ParamType):
+if TYPE_CHECKING:
+    _Type = click.ParamType[timedelta]
+else:
+    _Type = click.ParamType
+
+
+class DurationType(_Type):
     """`parse_duration` as the type of an option; what it cannot read is a bad argument (exit code 2)."""
 
     name = "span"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,11 +23,14 @@ from eurosky_pipeline.registry.credentials import (
 )
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
+from eurosky_pipeline.registry.intake import Offer, Taken, take_offers
 from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
+from eurosky_pipeline.registry.queries import Wanted, active_tokens, each
 from eurosky_pipeline.registry.rows import insert_row, merge_progress, read_row
-from eurosky_pipeline.registry.states import INACTIVE, RESTART, RUNNING, STOPPED, State, is_allowed
+from eurosky_pipeline.registry.states import RESTART, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
+from eurosky_pipeline.registry.uploads import uploads_since
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
 from eurosky_pipeline.settings import Settings
 
@@ -61,6 +64,20 @@ class Registry:
             raise self._already_active(new.did) from None
         return self.get(token)
 
+    def take_in(self, offers: Sequence[Offer]) -> list[Taken]:
+        """Add what can be added, all in one transaction; no two offers are of one DID. See `intake.take_offers`.
+
+        Where another process adds one of them at the same moment, each is taken by itself: only that one has lost.
+        """
+        try:
+            with self._engine.begin() as connection:
+                return take_offers(connection, self._vault, offers, _now())
+        except DatabaseIntegrityError:
+            if len(offers) == 1:  # what was in the way is there now, to be seen
+                with self._engine.begin() as connection:
+                    return take_offers(connection, self._vault, offers, _now())
+        return [taken for offer in offers for taken in self.take_in([offer])]
+
     def get(self, token: str) -> Migration:
         """Raises SettingsError if there is no such migration."""
         with self._engine.connect() as connection:
@@ -74,6 +91,10 @@ class Registry:
             query = query.where(migrations.c.state.in_(wanted))
         with self._engine.connect() as connection:
             return [Migration.from_row(row) for row in connection.execute(query).mappings()]
+
+    def each(self, wanted: Wanted = Wanted(), limit: int | None = None) -> Iterator[Migration]:  # noqa: B008
+        """Those that are wanted, oldest first, read page by page: for who does not need all at once."""
+        return each(self._engine, wanted, limit)
 
     def password(self, token: str, side: Side) -> SecretStr | None:
         """The password given for one side; None if none was.
@@ -240,6 +261,11 @@ class Registry:
         """The same, read page by page: for who does not need all at once."""
         return read_outcomes(self._engine, token)
 
+    def uploads_since(self, destination_pds: str, since: datetime) -> int:
+        """How many blobs all migrations to this host have uploaded since that moment."""
+        with self._engine.connect() as connection:
+            return uploads_since(connection, destination_pds, since)
+
     def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> bool:
         """Take, or renew, the right to work on a migration; a new holder counts as an attempt.
 
@@ -296,7 +322,8 @@ class Registry:
         return migration
 
     def _already_active(self, did: str) -> ConflictError:
-        active = [m.token for m in self.find() if m.did == did and m.state not in INACTIVE]
+        with self._engine.connect() as connection:
+            active = active_tokens(connection, did)
         return ConflictError(
             f"{did} already has an active migration, {', '.join(active) or ONE_ACTIVE_PER_DID}",
             code="already_active",

@@ -16,27 +16,31 @@ from eurosky_pipeline.registry.tables import migrations
 
 def insert_row(connection: Connection, token: str, new: NewMigration, now: datetime) -> None:
     """Raises sqlalchemy's IntegrityError if the DID has an active migration."""
-    connection.execute(
-        insert(migrations).values(
-            token=token,
-            did=new.did,
-            handle=new.handle,
-            source_pds=new.source_pds,
-            destination_pds=new.destination_pds,
-            state=State.PENDING_REPO,
-            convert_legacy_blobs=new.convert_legacy_blobs,
-            is_active_destination_allowed=new.is_active_destination_allowed,
-            progress_data={},
-            created_at=now,
-            updated_at=now,
-        )
-    )
+    connection.execute(insert(migrations).values(**new_row(token, new, now)))
+
+
+def new_row(token: str, new: NewMigration, now: datetime) -> dict[str, Any]:
+    """The columns of a migration that begins now."""
+    return {
+        "token": token,
+        "did": new.did,
+        "handle": new.handle,
+        "source_pds": new.source_pds,
+        "destination_pds": new.destination_pds,
+        "state": State.PENDING_REPO,
+        "convert_legacy_blobs": new.convert_legacy_blobs,
+        "is_active_destination_allowed": new.is_active_destination_allowed,
+        "progress_data": {},
+        "created_at": now,
+        "updated_at": now,
+    }
 
 
 def read_row(connection: Connection, token: str) -> Migration:
     """Raises SettingsError if there is no such migration."""
-    row = connection.execute(select(migrations).where(migrations.c.token == token)).mappings().one_or_none()
-    if row is None or not is_token(token):
+    query = select(migrations).where(migrations.c.token == token)
+    row = connection.execute(query).mappings().one_or_none() if is_token(token) else None
+    if row is None:
         raise SettingsError(
             f"there is no migration {token[:40]!r}",
             code="unknown_token",

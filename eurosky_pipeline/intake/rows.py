@@ -1,0 +1,110 @@
+"""What a row of a list is, before anybody has judged it; and the names that its columns can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from eurosky_pipeline.errors import PermanentError, SettingsError
+
+COLUMNS: Final = (
+    "did",
+    "handle",
+    "source_pds",
+    "destination_pds",
+    "destination_password",
+    "destination_password_env",
+    "source_password",
+    "source_password_env",
+    "convert_legacy_blobs",
+    "allow_active_destination",
+)
+"""What a row can say."""
+TOLD_ONLY: Final = (
+    "token",
+    "state",
+    "resume_at",
+    "attempts",
+    "blobs_total",
+    "blobs_completed",
+    "blobs_failed",
+    "bytes_transferred",
+    "reconciliation_status",
+    "error_code",
+    "created_at",
+    "updated_at",
+)
+"""What an export tells beside it, and an import leaves unread."""
+MAX_FIELD_BYTES: Final = 64 * 1024
+MAX_ROW_BYTES: Final = 4 * MAX_FIELD_BYTES
+TOO_LONG: Final = f"a field, or the whole row, is too long: {MAX_FIELD_BYTES // 1024} KiB is the most for a field"
+_MAX_REASON: Final = 240
+_MAX_QUOTED: Final = 80
+_NAMES_TOLD: Final = 5
+
+
+class RowRefused(PermanentError):
+    """A row cannot be taken; the others of its list may be. `message` is the reason, and repeats no password."""
+
+    default_code = "row_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The values of one row, as texts, by column; only what was given. Never shown: passwords may be anywhere.
+
+    Attributes:
+        line: of the file, from 1, where the row begins.
+    """
+
+    line: int
+    values: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that is not taken, and why: on one line, printable, and without a password."""
+
+    line: int
+    reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", one_line(self.reason, _MAX_REASON))
+
+
+def one_line(text: str, longest: int = _MAX_QUOTED) -> str:
+    """Printable, on one line, and at most so long."""
+    shown = "".join(char if char.isprintable() else " " for char in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Whether a list can have these columns; before anything is added, since an unknown one may be a misspelt password.
+
+    Raises: SettingsError for names that are unknown, or come twice, or if none says which account it is.
+    """
+    given = list(names)
+    known = {*COLUMNS, *TOLD_ONLY}
+    if not known.intersection(given):  # nothing of it is repeated: it may be a row, with its password
+        raise SettingsError(
+            "the list does not begin with the names of its columns",
+            code="list_columns",
+            hint=f"its first line names them: {', '.join(COLUMNS[:5])} …; `eurosky migrations import --help` has all",
+        )
+    unknown = [name for name in given if name not in known]
+    twice = sorted({name for name in given if given.count(name) > 1 and name in known})
+    if unknown or twice:
+        shown = ", ".join(repr(one_line(name, 40)) for name in (unknown or twice)[:_NAMES_TOLD])
+        more = ", …" if len(unknown or twice) > _NAMES_TOLD else ""
+        raise SettingsError(
+            f"the list has columns that are {'unknown' if unknown else 'there twice'}: {shown}{more}",
+            code="list_columns",
+            hint=f"nothing was added; the columns are {', '.join(COLUMNS)}",
+        )
+    if "did" not in given and "handle" not in given:
+        raise SettingsError(
+            "the list has neither a column did nor a column handle",
+            code="list_columns",
+            hint="one of them says which account a row is about",
+        )

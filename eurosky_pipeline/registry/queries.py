@@ -1,0 +1,96 @@
+"""Looking for migrations without holding them all: conditions that the database judges, and pages of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, or_, select
+
+from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.states import INACTIVE, State
+from eurosky_pipeline.registry.tables import migrations
+
+PAGE_ROWS: Final = 200
+
+
+class Place(NamedTuple):
+    """Where a migration stands in the order of all: by its beginning, then by its token."""
+
+    created_at: datetime
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which migrations; every condition that is given has to hold.
+
+    Attributes:
+        states: any of them; none for all.
+        host: base URL of the source or of the destination, as the host policy spells it.
+        created_before, created_after: registered before, or not before, that moment.
+        is_untried: no run has ever worked on it.
+        after: those that come later in the order than this place.
+    """
+
+    states: tuple[State, ...] = ()
+    host: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    is_untried: bool = False
+    after: Place | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        columns, found = migrations.c, list[ColumnElement[bool]]()
+        if self.states:
+            found.append(columns.state.in_(self.states))
+        if self.host is not None:
+            found.append(or_(columns.source_pds == self.host, columns.destination_pds == self.host))
+        if self.created_before is not None:
+            found.append(columns.created_at < self.created_before)
+        if self.created_after is not None:
+            found.append(columns.created_at >= self.created_after)
+        if self.is_untried:
+            found.append(columns.attempts == 0)
+        if self.after is not None:
+            found.append(_is_after(self.after))
+        return found
+
+
+def each(
+    engine: Engine, wanted: Wanted, limit: int | None = None, *, page_rows: int = PAGE_ROWS
+) -> Iterator[Migration]:
+    """Migrations, oldest first, at most `limit`: page by page, so that neither memory nor a connection is held.
+
+    Each is as it was when its page was read; what is registered meanwhile comes last.
+    """
+    ordered = select(migrations).order_by(migrations.c.created_at, migrations.c.token).where(*wanted.conditions())
+    query = ordered
+    while limit is None or limit > 0:
+        rows = page_rows if limit is None else min(limit, page_rows)
+        with engine.connect() as connection:
+            page = [Migration.from_row(row) for row in connection.execute(query.limit(rows)).mappings()]
+        yield from page
+        if len(page) < rows:
+            return
+        limit = None if limit is None else limit - rows
+        query = ordered.where(_is_after(place_of(page[-1])))
+
+
+def place_of(migration: Migration) -> Place:
+    """Where it stands in the order of `each`."""
+    return Place(migration.created_at, migration.token)
+
+
+def active_tokens(connection: Connection, did: str) -> list[str]:
+    """The tokens of a DID's active migrations: one, or none."""
+    query = select(migrations.c.token).where(migrations.c.did == did, migrations.c.state.not_in(INACTIVE))
+    return list(connection.execute(query).scalars())
+
+
+def _is_after(place: Place) -> ColumnElement[bool]:
+    # the first condition alone would do, and cannot be looked up in the index
+    created, token = migrations.c.created_at, migrations.c.token
+    return and_(created >= place.created_at, or_(created > place.created_at, token > place.token))
