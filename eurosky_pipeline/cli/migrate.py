@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eurosky_pipeline.transfer.progress import ProgressSink
 
 EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING = 0, 1, 3, 4
-STOPPED = "stopped"
+STOPPED, CANCELLED = "stopped", "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,15 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
 
 
 def _taken_up(registry: Registry, token: str) -> str:
-    """A cancelled migration that a person names is wanted again. Raises SettingsError for an unknown token."""
+    """A cancelled migration that a person names is wanted again.
+
+    Raises: SettingsError for an unknown token, LeaseHeldError while a run is about to stop working on it.
+    """
     from eurosky_pipeline.registry.states import State
 
-    if registry.get(token).state is State.CANCELLED:
-        registry.resume(token)
+    migration = registry.get(token)
+    if migration.state is State.CANCELLED or migration.cancel_requested_at is not None:
+        registry.retry(token)
     return token
 
 
@@ -110,6 +114,8 @@ def run_migration(token: str, registry: Registry) -> Outcome:
         is_stopped = _is_interrupted(result)
         if is_stopped:  # Dagster takes an interruption that it did not ask for as a failure; this one a person wanted
             instance.report_run_canceled(result.dagster_run, message="stopped in the terminal")
+        elif not result.success and _failure(result)[0] == CANCELLED:
+            instance.report_run_canceled(result.dagster_run, message="its migration was cancelled")
     return _outcome(token, registry, result, is_stopped=is_stopped)
 
 
