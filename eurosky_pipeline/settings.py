@@ -6,6 +6,7 @@ What does not: anything that acts on them.
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -21,7 +22,23 @@ LEGACY_TRANSFORM = "legacy_blobs"
 """The record transform that has a switch of its own."""
 MAX_RECORD_TRANSFORMS = 32
 _BYPASS_KEY = re.compile(r"[\x21-\x7e]{1,1024}", re.ASCII)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+_PREFIX = re.compile(r"(?=.{1,512}$)[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*", re.ASCII)
 _BASE_URL = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """A folder in a bucket of S3, or of what speaks like it.
+
+    Endpoint and keys are not in here: they come from the usual `AWS_…` variables, or the files that those name.
+    """
+
+    bucket: str
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
 class Settings(BaseSettings):
@@ -46,10 +63,10 @@ class Settings(BaseSettings):
         validation_alias="EUROSKY_DATABASE_URL",
         description="SQLAlchemy URL of the registry (unset: SQLite in `EUROSKY_HOME`)",
     )
-    artifacts: Path | None = Field(
+    artifacts: Annotated[Path | S3Location | None, NoDecode] = Field(
         default=None,
         validation_alias="EUROSKY_ARTIFACTS",
-        description="Folder for CARs, manifests and reports (unset: `$EUROSKY_HOME/artifacts`)",
+        description="Folder or `s3://bucket/prefix` for CARs, manifests and reports (unset: `$EUROSKY_HOME/artifacts`)",
     )
     vault_key: SecretStr | None = Field(
         default=None,
@@ -127,7 +144,7 @@ class Settings(BaseSettings):
         description="Largest blob that is accepted from a host, in bytes",
     )
 
-    @field_validator("home", "dagster_home", "artifacts")
+    @field_validator("home", "dagster_home")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         """Dagster refuses relative homes, and a run may start in another folder."""
@@ -170,18 +187,16 @@ class Settings(BaseSettings):
 
     @field_validator("artifacts", mode="before")
     @classmethod
-    def _local(cls, value: object) -> object:
+    def _location(cls, value: object) -> object:
         """As a path, a URL would quietly become a local folder of that name."""
-        if "://" in str(value):
-            raise ValueError("only a local folder is supported")
-        return value
+        return artifacts_location(value) if isinstance(value, str) else value
 
     @property
     def resolved_dagster_home(self) -> Path:
         return self.dagster_home or self.home / "dagster"
 
     @property
-    def resolved_artifacts(self) -> Path:
+    def resolved_artifacts(self) -> Path | S3Location:
         return self.artifacts or self.home / "artifacts"
 
     def bypass_key(self, base_url: str) -> SecretStr | None:
@@ -221,6 +236,22 @@ def _host_and_port(url: str) -> tuple[str, int]:
     if not host or not _BASE_URL.fullmatch(url):
         raise ValueError("holds something that is no host like pds.example.com or localhost:2583")
     return host, port or (80 if url.startswith("http://") else 443)
+
+
+def artifacts_location(text: str) -> Path | S3Location:
+    """What `EUROSKY_ARTIFACTS` names. Raises ValueError, which repeats no more of it than a scheme."""
+    scheme, is_url, rest = text.partition("://")
+    if not is_url and not re.match(r"s3[an]?:", text):
+        return _absolute_path(Path(text))
+    if not is_url or scheme != "s3":
+        told = f", and not {scheme}://" if re.fullmatch(r"[a-z][a-z0-9+-]{1,11}", scheme) else ""
+        raise ValueError(f"takes a local folder or s3://bucket/prefix{told}")
+    bucket, _, prefix = rest.rstrip("/").partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise ValueError("names no bucket: it is s3://bucket/prefix, with keys and endpoint in AWS_… variables only")
+    if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
+        raise ValueError("has a prefix with other characters than letters, digits, . _ = - and single slashes")
+    return S3Location(bucket, prefix)
 
 
 def _absolute_path(path: Path) -> Path:

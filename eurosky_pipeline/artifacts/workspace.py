@@ -9,15 +9,18 @@ Scratch is local in any case; what is in it is the file that is used, and the st
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from eurosky_pipeline.artifacts.disk import PARTIAL_SUFFIX, disk_errors_named
-from eurosky_pipeline.artifacts.local_store import LocalStore, remove_folder
-from eurosky_pipeline.artifacts.store import ArtifactStore, Removed, Stored
+from eurosky_pipeline.artifacts.local_store import remove_folder
+from eurosky_pipeline.artifacts.opening import open_store
+from eurosky_pipeline.artifacts.store import Removed, Stored
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.migration import is_token
+from eurosky_pipeline.settings import S3Location
 
 ACCOUNT_CAR = "account.car"
 CONVERTED_CAR = "account.converted.car"
@@ -26,9 +29,17 @@ REPORT_CSV = "reconciliation_report.csv"
 
 
 class Workspace:
-    """The folders of one migration. The token is checked, since it becomes a path."""
+    """The folders of one migration. The token is checked, since it becomes a path.
 
-    def __init__(self, home: Path, artifacts: Path, token: str) -> None:
+    Args:
+        home: `EUROSKY_HOME`; scratch is below it.
+        artifacts: the folder, or the place on S3, of all migrations' artifacts.
+        stop: ends a transfer to or from S3, as a StoppedError.
+    """
+
+    def __init__(
+        self, home: Path, artifacts: Path | S3Location, token: str, stop: threading.Event | None = None
+    ) -> None:
         if not is_token(token):
             raise SettingsError(
                 f"{token[:40]!r} is not a migration's token",
@@ -38,7 +49,7 @@ class Workspace:
         self._scratch = home / "work" / token
         with disk_errors_named(self._scratch):
             self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._store: ArtifactStore = LocalStore(artifacts / token)
+        self._store = open_store(artifacts, token, stop)
 
     def scratch(self, name: str) -> Path:
         """The scratch path for a file of this name, whether it is there or not."""

@@ -4,6 +4,7 @@ A field that is None is read from the environment when a run begins, not when th
 deployment with `build_defs(...)`, can give its own.
 """
 
+import threading
 from pathlib import Path
 
 from dagster import ConfigurableResource, InitResourceContext
@@ -11,7 +12,7 @@ from pydantic import PrivateAttr
 
 from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.registry.registry import Registry, open_registry
-from eurosky_pipeline.settings import load_settings
+from eurosky_pipeline.settings import artifacts_location, load_settings
 
 
 class RegistryResource(ConfigurableResource[Registry]):
@@ -37,7 +38,8 @@ class WorkspaceResource(ConfigurableResource["WorkspaceResource"]):
     home: str | None = None
     artifacts: str | None = None
 
-    def of(self, token: str) -> Workspace:
-        """The folders of one migration, which exist from now on."""
+    def of(self, token: str, stop: threading.Event | None = None) -> Workspace:
+        """The folders of one migration, which exist from now on. `stop` ends what takes long."""
         settings = load_settings()
-        return Workspace(Path(self.home or settings.home), Path(self.artifacts or settings.resolved_artifacts), token)
+        artifacts = artifacts_location(self.artifacts) if self.artifacts else settings.resolved_artifacts
+        return Workspace(Path(self.home or settings.home), artifacts, token, stop)

@@ -85,7 +85,7 @@ def migration_step(
             migration = _take_up(registry, token, is_first_step=is_first_step)
             _tag_run(context, migration)
             try:
-                yield Step(migration, registry, workspace.of(token), stop, _foreground(context))
+                yield Step(migration, registry, workspace.of(token, stop), stop, _foreground(context))
             except (StoppedError, MigrationCancelled):
                 raise
             except EuroskyError as error:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.settings import Settings, load_settings
+from eurosky_pipeline.settings import S3Location, Settings, load_settings
 
 ALIASES = sorted(str(field.validation_alias) for field in Settings.model_fields.values())
 
@@ -34,7 +34,19 @@ READ = [
 
 REFUSED = [
     ("EUROSKY_HOME", "~nobody-of-this-name/state"),
-    ("EUROSKY_ARTIFACTS", "s3://bucket/folder"),
+    ("EUROSKY_ARTIFACTS", "~nobody-of-this-name/artifacts"),
+    ("EUROSKY_ARTIFACTS", "gs://bucket/folder"),
+    ("EUROSKY_ARTIFACTS", "s3a://bucket/folder"),
+    ("EUROSKY_ARTIFACTS", "file:///srv/artifacts"),
+    ("EUROSKY_ARTIFACTS", "s3:/bucket/folder"),
+    ("EUROSKY_ARTIFACTS", "s3:///folder"),
+    ("EUROSKY_ARTIFACTS", "s3://x"),
+    ("EUROSKY_ARTIFACTS", "s3://Bucket"),
+    ("EUROSKY_ARTIFACTS", "s3://AKIA1:s3cret@bucket/folder"),
+    ("EUROSKY_ARTIFACTS", "s3://bucket/../folder"),
+    ("EUROSKY_ARTIFACTS", "s3://bucket//folder"),
+    ("EUROSKY_ARTIFACTS", "s3://bucket/folder?versionId=s3cret"),
+    ("EUROSKY_ARTIFACTS", "s3://bucket/" + "f" * 513),
     ("EUROSKY_ALLOW_PRIVATE_HOSTS", "perhaps-17"),
     ("CONVERT_LEGACY_BLOBS", "perhaps-17"),
     ("UNKNOWN_BLOB_SIZE", "Keep-17"),
@@ -137,6 +149,26 @@ def test_a_bad_value_is_refused_by_the_variables_name_and_not_repeated(
     if len(text) > 2 and text != "1023":  # "0" stands in the bounds that the message names
         assert text not in caught.value.with_hint()
     assert "s3cr" not in caught.value.with_hint() + repr(caught.value) + repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("s3://bucket", S3Location("bucket")),
+        ("s3://bucket/", S3Location("bucket")),
+        ("s3://my.bucket-1/eu/year=2026/", S3Location("my.bucket-1", "eu/year=2026")),
+    ],
+)
+def test_artifacts_may_be_on_s3(monkeypatch: pytest.MonkeyPatch, text: str, location: S3Location) -> None:
+    monkeypatch.setenv("EUROSKY_ARTIFACTS", text)
+    assert load_settings().resolved_artifacts == location
+    assert str(location) == text.rstrip("/")
+
+
+def test_a_scheme_that_is_not_supported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EUROSKY_ARTIFACTS", "gs://bucket")
+    with pytest.raises(SettingsError, match=r"a local folder or s3://bucket/prefix, and not gs://"):
+        load_settings()
 
 
 def test_all_bad_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
