@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import Connection, select, update
 
 from eurosky_pipeline.errors import ConflictError
+from eurosky_pipeline.registry.attempts import begin_attempt
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.tables import migrations
 
@@ -20,21 +21,27 @@ class LeaseHeldError(ConflictError):
 def take_lease(connection: Connection, token: str, holder: str, lifetime_s: float, now: datetime) -> bool:
     """As `Registry.acquire_lease`."""
     columns = migrations.c
-    is_free = columns.lease_expires_at.is_(None) | (columns.lease_expires_at < now) | (columns.lease_holder == holder)
-    before = connection.execute(select(columns.lease_holder).where(columns.token == token)).scalar()
-    changed = connection.execute(
-        update(migrations)
-        .where(columns.token == token, is_free)
-        .values(
-            attempts=columns.attempts + case((columns.lease_holder == holder, 0), else_=1),
-            lease_holder=holder,
-            lease_expires_at=now + timedelta(seconds=lifetime_s),
-        )
-    )
-    if changed.rowcount == 0:
+    query = select(columns.state, columns.attempts, columns.lease_holder, columns.lease_expires_at)
+    before = connection.execute(query.where(columns.token == token).with_for_update(key_share=True)).one_or_none()
+    is_new = before is not None and before.lease_holder != holder
+    is_held = is_new and before is not None and before.lease_expires_at is not None and before.lease_expires_at >= now
+    if before is None or is_held:
         migration = read_row(connection, token)
         raise LeaseHeldError(
             f"{token} is being worked on by run {migration.lease_holder}",
             hint="wait for that run; a dead one loses its hold within two minutes",
         )
-    return before != holder
+    connection.execute(
+        update(migrations)
+        .where(columns.token == token)
+        .values(
+            attempts=before.attempts + is_new,
+            lease_holder=holder,
+            lease_expires_at=now + timedelta(seconds=lifetime_s),
+        )
+    )
+    if is_new:
+        begin_attempt(
+            connection, token, before.attempts + 1, holder, before.state, lost_at=before.lease_expires_at, now=now
+        )
+    return is_new

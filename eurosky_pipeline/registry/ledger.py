@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, delete, insert, select
 
 from eurosky_pipeline.atproto.cid import Cid, parse_cid
+from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.tables import blobs
 
 _BATCH_ROWS: Final = 500
@@ -86,12 +87,17 @@ def read_outcomes(engine: Engine, token: str) -> Iterator[BlobOutcome]:
     """Every row of one migration, by CID: page by page, so that neither memory nor a connection is held."""
     query, last = select(blobs).where(blobs.c.token == token).order_by(blobs.c.blob_cid).limit(_BATCH_ROWS), ""
     while True:
-        with engine.connect() as connection:
-            rows = connection.execute(query.where(blobs.c.blob_cid > last)).mappings().all()
+        rows = _page(engine, query.where(blobs.c.blob_cid > last))
         if not rows:
             return
         yield from (_outcome(dict(row)) for row in rows)
         last = rows[-1]["blob_cid"]
+
+
+@patient
+def _page(engine: Engine, query: Select[Any]) -> Sequence[RowMapping]:
+    with engine.connect() as connection:
+        return connection.execute(query).mappings().all()
 
 
 def _row(token: str, outcome: BlobOutcome, now: datetime) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
 from eurosky_pipeline.errors import ConflictError, EuroskyError
 from eurosky_pipeline.registry import cancellation
+from eurosky_pipeline.registry.attempts import Attempt, attempts_of, end_attempt, end_attempts
 from eurosky_pipeline.registry.credentials import (
     CREDENTIAL_LIFETIME,
     PurgedCredentials,
@@ -26,6 +27,7 @@ from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
 from eurosky_pipeline.registry.intake import Offer, Taken, take_offers
 from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
+from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.queries import Wanted, active_tokens, each
 from eurosky_pipeline.registry.rows import insert_row, merge_progress, read_row
 from eurosky_pipeline.registry.states import RESTART, RUNNING, STOPPED, State, is_allowed
@@ -40,7 +42,11 @@ __all__ = ["CREDENTIAL_LIFETIME", "LeaseHeldError", "Registry", "open_registry"]
 
 
 class Registry:
-    """The migrations table and what belongs to it. Safe to share between threads."""
+    """The migrations table and what belongs to it. Safe to share between threads.
+
+    Where the database's server goes away for a moment, every method waits for it and begins again (`patience`): each
+    has to be one that may be done twice.
+    """
 
     def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine = engine
@@ -55,15 +61,11 @@ class Registry:
         Raises:
             ConflictError: the DID already has an active migration.
         """
-        token, now = new_token(), _now()
-        try:
-            with self._engine.begin() as connection:
-                insert_row(connection, token, new, now)
-                store_passwords(connection, self._vault, token, passwords, now)
-        except DatabaseIntegrityError:
-            raise self._already_active(new.did) from None
+        token = new_token()
+        self._insert(token, new, passwords, _now())
         return self.get(token)
 
+    @patient
     def take_in(self, offers: Sequence[Offer]) -> list[Taken]:
         """Add what can be added, all in one transaction; no two offers are of one DID. See `intake.take_offers`.
 
@@ -78,11 +80,13 @@ class Registry:
                     return take_offers(connection, self._vault, offers, _now())
         return [taken for offer in offers for taken in self.take_in([offer])]
 
+    @patient
     def get(self, token: str) -> Migration:
         """Raises SettingsError if there is no such migration."""
         with self._engine.connect() as connection:
             return read_row(connection, token)
 
+    @patient
     def find(self, states: Iterable[State] = ()) -> list[Migration]:
         """Migrations, oldest first; all, or those in the given states."""
         query = select(migrations).order_by(migrations.c.created_at, migrations.c.token)
@@ -96,6 +100,7 @@ class Registry:
         """Those that are wanted, oldest first, read page by page: for who does not need all at once."""
         return each(self._engine, wanted, limit)
 
+    @patient
     def password(self, token: str, side: Side) -> SecretStr | None:
         """The password given for one side; None if none was.
 
@@ -104,6 +109,7 @@ class Registry:
         with self._engine.connect() as connection:
             return read_password(connection, self._vault, token, side, _now())
 
+    @patient
     def purge_credentials(self) -> PurgedCredentials:
         """Delete the passwords that nobody will need any more; see `credentials.purge`."""
         with self._engine.begin() as connection:
@@ -117,7 +123,13 @@ class Registry:
                 one goes on only where it stopped, and only while no other migration of the DID is active. Nor is there
                 any but into a stopped state while somebody wants it cancelled (code `cancelled`).
         """
+        self._move(token, before, after, progress or {}, _now())
+
+    @patient
+    def _move(self, token: str, before: State, after: State, progress: Mapping[str, Any], now: datetime) -> None:
         migration = self.get(token)
+        if migration.state is after and migration.updated_at == now:
+            return  # done already, and the answer was lost
         is_skipping = before in STOPPED and after in RUNNING and after is not (migration.stopped_in or RESTART)
         if not is_allowed(before, after) or is_skipping:
             raise ConflictError(
@@ -125,7 +137,7 @@ class Registry:
                 code="state_conflict",
                 hint="look at it, run it again",
             )
-        values: dict[str, Any] = {"state": after, "resume_at": None, "updated_at": _now()}
+        values: dict[str, Any] = {"state": after, "resume_at": None, "updated_at": now}
         if after in STOPPED:
             values["stopped_in"] = migrations.c.stopped_in if before in STOPPED else before
         else:
@@ -133,7 +145,7 @@ class Registry:
         try:
             with self._engine.begin() as connection:
                 self._compare_and_set(connection, token, before, values)
-                merge_progress(connection, token, progress or {}, _now())
+                merge_progress(connection, token, progress, now)
         except DatabaseIntegrityError:
             raise self._already_active(migration.did) from None
 
@@ -159,6 +171,7 @@ class Registry:
         self._at_rest(token)
         self.request_cancel(token, is_finished_too=True)
 
+    @patient
     def request_cancel(self, token: str, *, is_finished_too: bool = False) -> Migration:
         """Give a migration up, and delete its passwords: at once, or, while a run works on it, when that run has
         stopped, which it does within seconds if it lives. Asking twice is no error.
@@ -171,11 +184,13 @@ class Registry:
             cancellation.request_cancel(connection, token, _now(), is_finished_too=is_finished_too)
         return self.get(token)
 
+    @patient
     def is_cancel_wanted(self, token: str) -> bool:
         """Whether whoever works on it should stop."""
         with self._engine.connect() as connection:
             return cancellation.is_cancel_wanted(connection, token)
 
+    @patient
     def retry(self, token: str, passwords: Mapping[Side, SecretStr] | None = None) -> Migration:
         """`resume` by a person's hand, who must not wipe out the failure of a run that is still at work, and whose
         word is the last: a wish to cancel is withdrawn, passwords take the place of older ones.
@@ -190,6 +205,7 @@ class Registry:
             raise self._already_active(self.get(token).did) from None
         return self.get(token)
 
+    @patient
     def override_conversion(self, token: str, *, is_wanted: bool | None) -> None:
         """Whether this migration's legacy blobs are converted, whatever the settings say; None: as they say.
 
@@ -209,7 +225,9 @@ class Registry:
 
         Returns: whether it was; one that was cancelled or completed meanwhile stays so.
         """
-        return self._stop(token, holder, state=State.FAILED, error_code=error.code, error_text=error.with_hint())
+        return self._stop(
+            token, holder, _now(), state=State.FAILED, error_code=error.code, error_text=error.with_hint()
+        )
 
     def wait(self, token: str, resume_at: datetime, reason: EuroskyError, *, holder: str | None = None) -> bool:
         """Put a migration that is under way off until `resume_at`: it is `waiting`, with the reason's code and text.
@@ -222,6 +240,7 @@ class Registry:
         return self._stop(
             token,
             holder,
+            _now(),
             passwords_until=resume_at + CREDENTIAL_LIFETIME,
             state=State.WAITING,
             resume_at=resume_at,
@@ -229,6 +248,7 @@ class Registry:
             error_text=reason.message,  # its hint is for who would have to act
         )
 
+    @patient
     def due(self, now: datetime) -> list[Migration]:
         """Migrations whose wait is over, the longest overdue first; those of which nobody knows how long too."""
         query = select(migrations).where(
@@ -241,6 +261,7 @@ class Registry:
             ).mappings()
             return [Migration.from_row(row) for row in found]
 
+    @patient
     def earliest_resume(self) -> datetime | None:
         """When the first of the waiting migrations may go on; None if none waits."""
         query = select(func.min(migrations.c.resume_at)).where(migrations.c.state == State.WAITING)
@@ -249,9 +270,13 @@ class Registry:
 
     def record(self, token: str, progress: Mapping[str, Any], outcomes: Iterable[BlobOutcome] = ()) -> None:
         """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""
+        self._write(token, progress, list(outcomes), _now())
+
+    @patient
+    def _write(self, token: str, progress: Mapping[str, Any], outcomes: Sequence[BlobOutcome], now: datetime) -> None:
         with self._engine.begin() as connection:
-            write_outcomes(connection, token, outcomes, _now())
-            merge_progress(connection, token, progress, _now())
+            write_outcomes(connection, token, outcomes, now)
+            merge_progress(connection, token, progress, now)
 
     def outcomes(self, token: str) -> list[BlobOutcome]:
         """The ledger of one migration, by CID."""
@@ -261,10 +286,17 @@ class Registry:
         """The same, read page by page: for who does not need all at once."""
         return read_outcomes(self._engine, token)
 
+    @patient
     def uploads_since(self, destination_pds: str, since: datetime) -> int:
         """How many blobs all migrations to this host have uploaded since that moment."""
         with self._engine.connect() as connection:
             return uploads_since(connection, destination_pds, since)
+
+    @patient
+    def attempts_of(self, token: str) -> list[Attempt]:
+        """The runs that have worked on it, the first one first."""
+        with self._engine.connect() as connection:
+            return attempts_of(connection, token)
 
     def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> bool:
         """Take, or renew, the right to work on a migration; a new holder counts as an attempt.
@@ -273,32 +305,69 @@ class Registry:
         Raises:
             LeaseHeldError: another holder has it, and it has not expired.
         """
-        with self._engine.begin() as connection:
-            return take_lease(connection, token, holder, lifetime_s, _now())
+        found: list[bool] = []
 
+        @patient
+        def take() -> None:
+            with self._engine.begin() as connection:
+                found.append(take_lease(connection, token, holder, lifetime_s, _now()))
+
+        take()
+        return any(found)  # also of a try whose answer was lost: the one after it finds the holder there
+
+    @patient
     def release_leases(self, holder: str) -> None:
         """Let go of everything that this holder holds; what it was asked to stop is cancelled by that."""
         with self._engine.begin() as connection:
             cancellation.fulfil_wishes(connection, holder, _now())
+            end_attempts(connection, holder, _now())
             connection.execute(
                 update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
             )
 
+    @patient
     def _stop(
-        self, token: str, holder: str | None, *, error_text: str, passwords_until: datetime | None = None, **values: Any
+        self,
+        token: str,
+        holder: str | None,
+        now: datetime,
+        *,
+        state: State,
+        error_code: str,
+        error_text: str,
+        passwords_until: datetime | None = None,
+        **values: Any,
     ) -> bool:
         migration = self.get(token)
+        if migration.state is state and migration.updated_at == now:
+            return True  # done already, and the answer was lost
         if migration.state not in RUNNING:
             return False
         where = [migrations.c.token == token, migrations.c.state == migration.state]
         if holder is not None:
             where.append(migrations.c.lease_holder == holder)
-        values |= {"stopped_in": migration.state, "error_text": error_text[:_MAX_ERROR_TEXT], "updated_at": _now()}
+        error_text = error_text[:_MAX_ERROR_TEXT]
+        values |= {"state": state, "error_code": error_code, "error_text": error_text}
+        values |= {"stopped_in": migration.state, "updated_at": now}
         with self._engine.begin() as connection:
             is_stopped = connection.execute(update(migrations).where(*where).values(**values)).rowcount == 1
+            if is_stopped:
+                end_attempt(connection, token, state, error_code, error_text, now)
             if is_stopped and passwords_until is not None:
-                extend_passwords(connection, token, passwords_until, _now())
+                extend_passwords(connection, token, passwords_until, now)
         return is_stopped
+
+    @patient
+    def _insert(self, token: str, new: NewMigration, passwords: Mapping[Side, SecretStr], now: datetime) -> None:
+        try:
+            with self._engine.begin() as connection:
+                insert_row(connection, token, new, now)
+                store_passwords(connection, self._vault, token, passwords, now)
+        except DatabaseIntegrityError:
+            with self._engine.connect() as connection:
+                is_done = connection.execute(select(migrations.c.token).where(migrations.c.token == token)).first()
+            if is_done is None:  # else it was inserted before, and the answer was lost
+                raise self._already_active(new.did) from None
 
     def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:
         where = [migrations.c.token == token, migrations.c.state == before]
@@ -331,9 +400,9 @@ class Registry:
         )
 
 
-def open_registry(settings: Settings) -> Registry:
-    """The registry of these settings, its schema current. Raises SettingsError."""
-    engine = open_engine(settings)
+def open_registry(settings: Settings, *, patience_s: float = 0) -> Registry:
+    """The registry of these settings, its schema current. Args, Raises: as `database.open_engine`."""
+    engine = open_engine(settings, patience_s=patience_s)
     return Registry(engine, open_vault(settings, lambda: has_passwords(engine)))
 
 

@@ -53,7 +53,8 @@ def merge_progress(connection: Connection, token: str, changes: Mapping[str, Any
     """Put `changes` into `progress_data`; None removes a key."""
     if not changes:
         return
-    query = select(migrations.c.progress_data).where(migrations.c.token == token).with_for_update()
+    query = select(migrations.c.progress_data).where(migrations.c.token == token)
+    query = query.with_for_update(key_share=True)  # a row of the ledger refers to it, and must not wait for this
     merged = {**connection.execute(query).scalar_one(), **changes}
     kept = {key: value for key, value in merged.items() if value is not None}
     connection.execute(update(migrations).where(migrations.c.token == token).values(progress_data=kept, updated_at=now))

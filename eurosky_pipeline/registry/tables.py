@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -23,6 +25,9 @@ from sqlalchemy import (
     TypeDecorator,
     text,
 )
+from sqlalchemy.types import TypeEngine
+
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -40,6 +45,51 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class HostText(TypeDecorator[str]):
+    """Text that hosts have a part in: what a database cannot store (NUL, halves of surrogate pairs) is replaced.
+
+    Args: length: what is longer is cut; None for no limit.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if self.length is None else String(self.length))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else storable(value)[: self.length]
+
+
+class HostJson(TypeDecorator[Any]):
+    """JSON of which the same is true: PostgreSQL would store it, and then fail at every look into it."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        return _storable_json(value)
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD in the place of what no database stores."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _storable_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(key): _storable_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable_json(item) for item in value]
+    return value
+
+
 ONE_ACTIVE_PER_DID = "ix_migrations_one_active_per_did"
 
 metadata = MetaData()
@@ -49,18 +99,18 @@ migrations = Table(
     metadata,
     Column("token", String(32), primary_key=True),
     Column("did", Text, nullable=False),
-    Column("handle", Text),
+    Column("handle", HostText()),
     Column("source_pds", Text, nullable=False),
     Column("destination_pds", Text, nullable=False),
     Column("state", String(32), nullable=False),
     Column("stopped_in", String(32)),
     Column("resume_at", UtcDateTime),
-    Column("error_code", String(64)),
-    Column("error_text", Text),
+    Column("error_code", HostText(64)),
+    Column("error_text", HostText()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("convert_legacy_blobs", Boolean),
     Column("is_active_destination_allowed", Boolean, nullable=False, server_default=text("false")),
-    Column("progress_data", JSON, nullable=False),
+    Column("progress_data", HostJson, nullable=False),
     Column("lease_holder", Text),
     Column("lease_expires_at", UtcDateTime),
     Column("cancel_requested_at", UtcDateTime),
@@ -89,8 +139,8 @@ attempts = Table(
     Column("started_in", String(32), nullable=False),
     Column("ended_at", UtcDateTime),
     Column("ended_in", String(32)),
-    Column("error_code", String(64)),
-    Column("error_text", Text),
+    Column("error_code", HostText(64)),
+    Column("error_text", HostText()),
 )
 
 credentials = Table(
@@ -110,14 +160,14 @@ blobs = Table(
     Column("blob_cid", String(64), primary_key=True),
     Column("outcome", String(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("mime_type", Text, nullable=False),
+    Column("mime_type", HostText(), nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("bytes_moved", BigInteger, nullable=False, server_default="0"),
     Column("download_s", Float, nullable=False, server_default="0"),
     Column("upload_s", Float, nullable=False, server_default="0"),
     Column("error_class", String(16), nullable=False, server_default=text("''")),
-    Column("error_code", String(64), nullable=False, server_default=text("''")),
-    Column("error_text", Text, nullable=False, server_default=text("''")),
+    Column("error_code", HostText(64), nullable=False, server_default=text("''")),
+    Column("error_text", HostText(), nullable=False, server_default=text("''")),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),

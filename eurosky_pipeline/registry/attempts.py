@@ -1,0 +1,95 @@
+"""The history of attempts: one row for each run that has worked on a migration, inside the caller's transaction.
+
+A row begins when a new holder takes the lease. It ends with the word of the run (failed, put off), or when the run lets
+go of the lease; that of a run which was killed ends when another one takes over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from eurosky_pipeline.registry.states import State
+from eurosky_pipeline.registry.tables import attempts, migrations
+
+RUN_LOST = "run_lost"
+"""Code of an attempt whose run has ended without a word: killed, or its machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run's work on a migration.
+
+    Attributes:
+        number: from 1.
+        holder: the run's id.
+        started_in, ended_in: the migration's state then; the second is None of one that is under way, or was lost.
+        ended_at: None as long as it is under way; of one that was lost, when its lease ran out.
+        error_code, error_text: why it failed, was put off or was lost; None of one that came to its end.
+    """
+
+    number: int
+    holder: str
+    started_at: datetime
+    started_in: State
+    ended_at: datetime | None
+    ended_in: State | None
+    error_code: str | None
+    error_text: str | None
+
+
+def attempts_of(connection: Connection, token: str) -> list[Attempt]:
+    """All attempts of one migration, the first one first."""
+    columns = attempts.c
+    query = select(
+        columns.number,
+        columns.holder,
+        columns.started_at,
+        columns.started_in,
+        columns.ended_at,
+        columns.ended_in,
+        columns.error_code,
+        columns.error_text,
+    )
+    rows = connection.execute(query.where(columns.token == token).order_by(columns.number)).mappings()
+    return [
+        Attempt(
+            **{
+                **row,
+                "started_in": State(row["started_in"]),
+                "ended_in": State(row["ended_in"]) if row["ended_in"] else None,
+            }
+        )
+        for row in rows
+    ]
+
+
+def begin_attempt(
+    connection: Connection, token: str, number: int, holder: str, state: str, lost_at: datetime | None, now: datetime
+) -> None:
+    """`lost_at`: when the lease of the one before ran out, if it never let go."""
+    lost = {"ended_at": min(lost_at or now, now), "error_code": RUN_LOST, "error_text": "the run ended without a word"}
+    connection.execute(update(attempts).where(attempts.c.token == token, _is_open()).values(**lost))
+    connection.execute(
+        insert(attempts).values(token=token, number=number, holder=holder, started_at=now, started_in=state)
+    )
+
+
+def end_attempt(connection: Connection, token: str, state: State, code: str, text: str, now: datetime) -> None:
+    """What is under way ends with an error."""
+    values = {"ended_at": now, "ended_in": state, "error_code": code, "error_text": text}
+    connection.execute(update(attempts).where(attempts.c.token == token, _is_open()).values(**values))
+
+
+def end_attempts(connection: Connection, holder: str, now: datetime) -> None:
+    """The run is over; what it has not told to have failed or to wait ends in the state that it has reached."""
+    state = select(migrations.c.state).where(migrations.c.token == attempts.c.token).scalar_subquery()
+    connection.execute(
+        update(attempts).where(attempts.c.holder == holder, _is_open()).values(ended_at=now, ended_in=state)
+    )
+
+
+def _is_open() -> ColumnElement[bool]:
+    return attempts.c.ended_at.is_(None)
