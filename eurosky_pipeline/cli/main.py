@@ -17,6 +17,7 @@ from eurosky_pipeline.errors import EuroskyError
 _COMMANDS = {
     "car": ("eurosky_pipeline.cli.car", "Look into a repository's CAR file, verify it, convert it; offline."),
     "demo": ("eurosky_pipeline.cli.demo", "Move a seeded account between two real servers, and verify it."),
+    "doctor": ("eurosky_pipeline.cli.doctor", "What is wrong with this installation, and what to do."),
     "identity": ("eurosky_pipeline.cli.identity", "Who an account is: handle, DID, server and key."),
     "migrate": ("eurosky_pipeline.cli.migrate", "Run migrations now, in the foreground."),
     "migrations": ("eurosky_pipeline.cli.migrations", "Register migrations and look at them."),

@@ -9,6 +9,7 @@ from pathlib import Path
 from eurosky_pipeline.artifacts.disk import RESERVE_BYTES
 from eurosky_pipeline.preflight.content import BlobSizes, RepoSize
 from eurosky_pipeline.preflight.findings import Finding, NotLookedAtError, Verdict, size
+from eurosky_pipeline.preflight.folders import standing
 from eurosky_pipeline.preflight.servers import Server
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
@@ -92,14 +93,14 @@ def look_at_disk(migration: Migration, repo: RepoSize | None, blobs: BlobSizes |
     """
     if repo is None:
         raise NotLookedAtError("the repository's size is not known")
-    scratch, artifacts = _standing(settings.home), str(settings.resolved_artifacts)
-    is_elsewhere = "://" not in artifacts and _standing(Path(artifacts)).stat().st_dev != scratch.stat().st_dev
+    scratch, artifacts = standing(settings.home), str(settings.resolved_artifacts)
+    is_elsewhere = "://" not in artifacts and standing(Path(artifacts)).stat().st_dev != scratch.stat().st_dev
     own = migration.convert_legacy_blobs
     is_converted = settings.is_legacy_conversion_enabled if own is None else own
     cars = repo.size_bytes * (2 if is_converted else 1)
     needs = {scratch: cars + (blobs.largest_bytes if blobs else 0) * settings.parallel_blobs + RESERVE_BYTES}
     if is_elsewhere:
-        needs[_standing(Path(artifacts))] = cars + RESERVE_BYTES
+        needs[standing(Path(artifacts))] = cars + RESERVE_BYTES
     free = {folder: shutil.disk_usage(folder).free for folder in needs}
     guess = "about " if repo.is_estimate or blobs is None or not blobs.is_exact else ""
     short = [str(folder) for folder in needs if free[folder] < needs[folder]]
@@ -114,8 +115,3 @@ def look_at_disk(migration: Migration, repo: RepoSize | None, blobs: BlobSizes |
         if short
         else "",
     )
-
-
-def _standing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,57 @@
+"""`eurosky doctor`: what is wrong here, and what to do."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from eurosky_pipeline.cli.output import json_option, print_json, print_table, tell
+
+if TYPE_CHECKING:
+    from eurosky_pipeline.preflight.diagnosis import Diagnosis
+    from eurosky_pipeline.settings import Settings
+
+EXIT_BAD = 3
+_DAGSTER_TIMEOUT_S = 90.0
+"""To import it alone takes seconds on a busy machine."""
+
+
+@click.command()
+@json_option
+def doctor(*, is_json: bool) -> None:
+    """Say what is wrong with this installation, and what to do about it.
+
+    Looks at packages, settings, folders, database, key, disk, sandbox, the servers of active migrations, the PLC
+    directory, and Dagster's instance. Each row is ok, warn or bad. Nothing is made, mended or changed.
+
+    \b
+    Exit code: 0 nothing is bad · 3 something is · 1 stopped · 2 bad arguments
+    """
+    from eurosky_pipeline.preflight.diagnosis import Health
+    from eurosky_pipeline.preflight.doctor import diagnose
+
+    rows = list(diagnose(_look_at_dagster, dagster_timeout_s=_DAGSTER_TIMEOUT_S))
+    bad = sum(row.verdict is Health.BAD for row in rows)
+    if is_json:
+        print_json({"ok": not bad, "checks": [asdict(row) for row in rows]})
+    else:
+        print_table(
+            ["what", "verdict", "found", "what to do"], [(r.name, r.verdict, r.found, r.what_to_do) for r in rows]
+        )
+        tell(f"{bad} of {len(rows)} rows are bad" if bad else "nothing is wrong")
+    sys.exit(EXIT_BAD if bad else 0)
+
+
+def _look_at_dagster(settings: Settings) -> list[Diagnosis]:
+    from dagster import DefaultScheduleStatus, DefaultSensorStatus
+
+    from eurosky_pipeline.definitions import build_defs
+    from eurosky_pipeline.orchestration.health import look_at_dagster
+
+    defs = build_defs()
+    running = {DefaultSensorStatus.RUNNING, DefaultScheduleStatus.RUNNING}
+    switches = {each.name: each.default_status in running for each in (*(defs.sensors or ()), *(defs.schedules or ()))}
+    return look_at_dagster(settings, switches)

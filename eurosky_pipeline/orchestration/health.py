@@ -1,0 +1,122 @@
+"""Whether Dagster's instance is ours, can be reached, and is worked on: looked at, and never made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import NullPool, create_engine, inspect
+from sqlalchemy.exc import DatabaseError
+
+from eurosky_pipeline.orchestration.instance import INSTANCE_FILE
+from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
+from eurosky_pipeline.registry.database import server_url
+from eurosky_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+_NAME = "Dagster"
+_FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+_TABLES = frozenset({"runs", "event_logs", "instigators", "daemon_heartbeats"})
+_UP_HINT = "`eurosky up` starts it"
+
+
+def look_at_dagster(settings: Settings, switches: Mapping[str, bool]) -> list[Diagnosis]:
+    """The instance's file, its storage, its daemon, its queue, and what starts runs by itself.
+
+    Args:
+        switches: names of sensors and schedules, and whether each is on until a person says otherwise.
+    """
+    folder = settings.resolved_dagster_home
+    if not folder.exists():
+        return [Diagnosis(_NAME, Health.OK, f"{folder}: not there yet, the first command makes it")]
+    row, is_usable = _look_at_file(folder)
+    if not is_usable:
+        return [row]
+    try:
+        is_made = _is_storage_made(settings, folder)
+    except DatabaseError:
+        hint = "see to the database first: Dagster's storage is in it"
+        return [row, Diagnosis(_NAME, Health.BAD, "its storage cannot be reached", hint)]
+    if not is_made:
+        return [row, Diagnosis(_NAME, Health.OK, "its storage is not there yet, the first run makes it")]
+    return [row, *_look_inside(folder, switches)]
+
+
+def _look_at_file(folder: Path) -> tuple[Diagnosis, bool]:
+    """The row, and whether an instance can be opened with it."""
+    import yaml  # type: ignore[import-untyped]
+
+    path = folder / "dagster.yaml"
+    if not path.exists():
+        return Diagnosis(_NAME, Health.OK, f"{path} is not there yet, the next command puts it there"), False
+    text = path.read_bytes()
+    if text == INSTANCE_FILE.read_bytes():
+        return Diagnosis(_NAME, Health.OK, f"{path} is the project's"), True
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict):
+        hint = "correct it; or move it away, and the next command puts the project's in its place"
+        return Diagnosis(_NAME, Health.BAD, f"{path} is no YAML of settings", hint), False
+    lost = ", ".join(sorted(set(yaml.safe_load(INSTANCE_FILE.read_bytes())) - set(config)))
+    found = f"{path} is not the project's (any more){f', and says nothing of {lost}' if lost else ''}"
+    hint = f"if you did not change it, move it away: the next command puts the project's there; compare {INSTANCE_FILE}"
+    return Diagnosis(_NAME, Health.WARN, found, hint), True
+
+
+def _is_storage_made(settings: Settings, folder: Path) -> bool:
+    """Whether opening the instance would find its storage, and make none."""
+    url = server_url(settings)
+    if url is None:
+        return all((folder / name).exists() for name in _FILES)
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        return set(inspect(engine).get_table_names()) >= _TABLES
+    finally:
+        engine.dispose()
+
+
+def _look_inside(folder: Path, switches: Mapping[str, bool]) -> list[Diagnosis]:
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(folder)) as instance:
+        return [*_look_at_daemon(instance), _look_at_switches(instance, switches)]
+
+
+def _look_at_daemon(instance: DagsterInstance) -> Iterator[Diagnosis]:
+    from dagster import DagsterRunStatus, RunsFilter
+
+    statuses = instance.get_daemon_statuses()
+    silent = sorted(name for name, status in statuses.items() if status.required and not status.healthy)
+    is_running = len(silent) < sum(status.required for status in statuses.values())
+    queued = instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.QUEUED]))
+    under_way = instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.STARTING]))
+    runs = f"{queued} runs queued, {under_way} under way"
+    if not silent:
+        yield Diagnosis("daemon", Health.OK, f"runs; {runs}")
+    elif is_running:
+        yield Diagnosis(
+            "daemon", Health.BAD, f"runs, but not {', '.join(silent)}; {runs}", "stop it and start it again"
+        )
+    elif queued:
+        yield Diagnosis("daemon", Health.BAD, f"does not run, and nobody else starts what is queued; {runs}", _UP_HINT)
+    else:
+        yield Diagnosis("daemon", Health.OK, f"does not run; {runs}", f"{_UP_HINT}; `eurosky migrate` needs none")
+
+
+def _look_at_switches(instance: DagsterInstance, switches: Mapping[str, bool]) -> Diagnosis:
+    """Sensors and schedules are off until a person switches them on: that is no fault, but worth knowing."""
+    from dagster._core.scheduler.instigation import InstigatorStatus
+
+    states = {state.instigator_name: state.status for state in instance.all_instigator_state()}
+    is_on = {
+        name: states[name] is not InstigatorStatus.STOPPED if name in states else by_itself
+        for name, by_itself in switches.items()
+    }
+    told = ", ".join(f"{name} {'on' if is_on[name] else 'off'}" for name in sorted(is_on))
+    hint = "" if all(is_on.values()) else "switch on in the UI (Automation) what should start by itself"
+    return Diagnosis("sensors", Health.OK, told or "there are none", hint)
