@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpcore
 import httpx
 import pytest
 
+from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.xrpc.client import UploadBody, XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, RequestRefused
+from eurosky_pipeline.xrpc.exchange import Exchanges
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.kept import KeptConnections
-from eurosky_pipeline_tests.loopback import Handler, read_head, serving
+from eurosky_pipeline.xrpc.transport import GuardedTransport
+from eurosky_pipeline_tests.loopback import Handler, read_head, server_tls, serving
 
 NSID = "com.example.some.method"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -201,3 +205,97 @@ def test_threads_never_have_the_same_one(http: httpx.Client) -> None:
             thread.join(30)
         listener.shutdown(socket.SHUT_RDWR)
     assert wrong == []
+
+
+def test_an_answer_to_head_has_no_body_whatever_length_it_tells(http: httpx.Client) -> None:
+    with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", OK)) as server:
+        client = XrpcClient(http, server.url)
+        assert client.head(NSID, {}).size_bytes == 1_000_000
+        assert client.query(NSID) == {}
+        assert server.connections == 1
+
+
+def test_of_two_ways_to_tell_an_end_the_chunks_count(http: httpx.Client) -> None:
+    """RFC 9112, 6.3: a length beside them is to be disregarded."""
+    both = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    with serving(answering(both)) as server:
+        assert XrpcClient(http, server.url).query(NSID) == {}
+
+
+def test_what_comes_after_the_end_of_a_body_is_not_of_it(http: httpx.Client) -> None:
+    def send(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        time.sleep(0.2)
+        connection.sendall(b"cdefgh")
+        connection.recv(1)
+
+    with serving(send) as server, XrpcClient(http, server.url).download(NSID, {}) as download:
+        assert b"".join(download.chunks) == b"abcd"
+
+
+def test_all_of_an_upload_arrives_at_a_host_that_speaks_tls_and_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, size_bytes, taken = tmp_path / "blob", 12_000_000, []
+    path.write_bytes(bytes(range(250)) * (size_bytes // 250))
+    context = server_tls(tmp_path, "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    def take(plain: socket.socket) -> None:
+        with context.wrap_socket(plain, server_side=True) as connection:
+            raw = b""
+            while b"\r\n\r\n" not in raw:
+                raw += connection.recv(1000)
+            body = bytearray(raw.partition(b"\r\n\r\n")[2])
+            time.sleep(0.5)  # until nothing more goes into any buffer
+            while len(body) < size_bytes:
+                body += connection.recv(65536)
+            taken.append(bytes(body))
+            connection.sendall(OK)
+
+    with serving(take) as server, new_http_client(1, HostPolicy(is_private_allowed=True)) as secure:
+        url = f"https://localhost:{server.port}"
+        assert XrpcClient(secure, url).upload(NSID, UploadBody(path, size_bytes, "image/png")) == {}
+    assert taken == [path.read_bytes()]
+
+
+def test_a_host_that_was_judged_is_judged_again_where_its_url_carries_credentials() -> None:
+    with serving(answering(OK, OK)) as server, new_http_client(1, HostPolicy(is_private_allowed=True)) as http:
+        assert http.get(server.url).status_code == 200
+        with pytest.raises(SettingsError, match="carries credentials"):
+            http.get(server.url.replace("http://", "http://somebody:secret@"))
+
+
+def test_a_body_that_is_closed_twice_gives_its_connection_back_once(http: httpx.Client) -> None:
+    with serving(answering(OK)) as server:
+        answer = http.send(http.build_request("GET", server.url), stream=True)
+        answer.read()
+        answer.stream.close()  # type: ignore[union-attr]
+        transport = http._transport
+        assert isinstance(transport, GuardedTransport)
+        assert [len(idle) for idle in transport._direct._idle.values()] == [1]
+
+
+class Refusing:
+    """Stands for the connection to a host that has answered and hung up before it took all."""
+
+    def __init__(self) -> None:
+        self._answers = [b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}"]
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        raise httpcore.WriteError("broken pipe")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._answers.pop()
+
+    def restart(self) -> None:
+        pass
+
+
+def test_what_a_host_said_before_it_hung_up_is_heard() -> None:
+    exchanges = Exchanges(Refusing())  # type: ignore[arg-type]
+    request = httpx.Request("POST", "http://pds.example/xrpc/x", content=b"12345")
+    head = exchanges.send(request)
+    assert (head.status_code, b"".join(exchanges.body(request, head))) == (413, b"{}")
+    assert not exchanges.is_reusable
