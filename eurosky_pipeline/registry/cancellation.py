@@ -10,14 +10,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from eurosky_pipeline.errors import ConflictError
+from eurosky_pipeline.registry.credentials import delete_passwords
 from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.states import RESTART, STOPPED, State
-from eurosky_pipeline.registry.tables import credentials, migrations
+from eurosky_pipeline.registry.tables import migrations
 
 
 class MigrationCancelled(ConflictError):
@@ -50,13 +51,15 @@ def request_cancel(connection: Connection, token: str, now: datetime, *, is_fini
         first_wish = func.coalesce(migrations.c.cancel_requested_at, now)
         connection.execute(update(migrations).where(migrations.c.token == token).values(cancel_requested_at=first_wish))
     else:
-        _give_up(connection, migrations.c.token == token, now)
+        _give_up(connection, [token], now)
 
 
 def fulfil_wishes(connection: Connection, holder: str, now: datetime) -> None:
     """Cancel what this run was asked to stop: it is letting go of it."""
     columns = migrations.c
-    _give_up(connection, (columns.lease_holder == holder) & columns.cancel_requested_at.is_not(None), now)
+    # all rows are locked, whether somebody wants to cancel them or not: who asks from now on finds them let go of
+    query = select(columns.token, columns.cancel_requested_at).where(columns.lease_holder == holder).with_for_update()
+    _give_up(connection, [row.token for row in connection.execute(query).all() if row.cancel_requested_at], now)
 
 
 def is_cancel_wanted(connection: Connection, token: str) -> bool:
@@ -98,13 +101,16 @@ def locked_row(connection: Connection, token: str) -> Migration:
     return read_row(connection, token)
 
 
-def _give_up(connection: Connection, condition: ColumnElement[bool], now: datetime) -> None:
-    """Cancel these; their passwords go at once."""
+def _give_up(connection: Connection, tokens: list[str], now: datetime) -> None:
+    """Cancel these, whose rows the caller has locked; their passwords go at once."""
+    if not tokens:
+        return
     columns = migrations.c
-    connection.execute(delete(credentials).where(credentials.c.token.in_(select(columns.token).where(condition))))
+    for token in tokens:
+        delete_passwords(connection, token)
     connection.execute(
         update(migrations)
-        .where(condition)
+        .where(columns.token.in_(tokens))
         .values(
             stopped_in=case((columns.state.in_(STOPPED), columns.stopped_in), else_=columns.state),
             state=State.CANCELLED,
