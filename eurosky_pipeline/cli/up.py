@@ -2,49 +2,96 @@
 
 from __future__ import annotations
 
+import fcntl
+import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import click
 
 from eurosky_pipeline.cli.output import tell
-from eurosky_pipeline.errors import FatalError, SettingsError
+from eurosky_pipeline.errors import ConflictError, FatalError, SettingsError
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOCK_NAME = ".up.lock"
+_MAX_LOCK_BYTES = 200
 _STOP_GRACE_S = 20.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the UI has no login.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 def up(host: str, port: int) -> None:
-    """Serve the Dagster UI and run the daemon (queue, sensors, backfills) until Ctrl-C.
+    """Serve the Dagster UI and run the daemon (queue, sensors, schedules, backfills) until Ctrl-C.
 
-    Runs of `eurosky migrate` and `eurosky demo` with the same EUROSKY_HOME are there too.
+    Runs of `eurosky migrate` and `eurosky demo` with the same EUROSKY_HOME are there too. One of it runs for a home;
+    with --host other than this machine's own, put something with a login before it.
     """
-    from eurosky_pipeline.orchestration.instance import WORKSPACE_FILE, prepare_instance
+    from eurosky_pipeline.orchestration.instance import WORKSPACE_FILE, open_instance, prepare_instance
     from eurosky_pipeline.settings import load_settings
 
-    prepare_instance(load_settings())
-    _check_free(host, port)
-    if host not in _LOOPBACK:
-        tell(f"warning: the Dagster UI has no login, and {host} may be reached by others")
-    tell("starting the Dagster webserver and daemon")
-    workspace = ["-w", str(WORKSPACE_FILE)]
-    commands = {
-        "webserver": ["dagster_webserver", "-h", host, "-p", str(port), *workspace],
-        "daemon": ["dagster._daemon", "run", *workspace],
-    }
-    with suppress(KeyboardInterrupt), _running(commands) as processes:
-        _watch(processes, host, port)
+    folder = prepare_instance(load_settings())
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    with _alone(folder, address) as lock:
+        _check_free(host, port)
+        if not _is_loopback(host):
+            tell(
+                f"warning: the Dagster UI has no login: whoever reaches {address} can see, start and stop migrations; "
+                "without --host only this machine can"
+            )
+        tell(f"starting the Dagster webserver and daemon on the instance {folder}")
+        with open_instance():  # its storage is there before two come for it at once
+            pass
+        workspace = ["-w", str(WORKSPACE_FILE)]
+        commands = {
+            "webserver": ["dagster_webserver", "-h", host, "-p", str(port), *workspace],
+            "daemon": ["dagster._daemon", "run", *workspace],
+        }
+        with suppress(KeyboardInterrupt), _running(commands, lock) as processes:
+            children = ", ".join(f"{name} {process.pid}" for name, process in processes.items())
+            _note(lock, f"process {os.getpid()} ({children}), {address}")
+            _watch(processes, host, port, address)
 
 
-def _watch(processes: dict[str, subprocess.Popen[bytes]], host: str, port: int) -> None:
+@contextmanager
+def _alone(folder: Path, address: str) -> Iterator[int]:
+    """Hold the instance's lock, and yield its descriptor. The children inherit it: where this process is killed, two
+    daemons on one instance still cannot be.
+
+    Raises: ConflictError: another `eurosky up` has it, or what that one has left running.
+    """
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held_by = os.read(descriptor, _MAX_LOCK_BYTES).decode("ascii", "replace").strip()
+            raise ConflictError(
+                f"`eurosky up` runs already on the instance {folder}{f': {held_by}' if held_by else ''}",
+                code="up_running",
+                hint="use that one, or stop it first (Ctrl-C there, or SIGTERM to its process); if it was killed, end "
+                "its webserver and daemon, which it has left",
+            ) from None
+        _note(descriptor, f"process {os.getpid()}, {address}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _note(lock: int, text: str) -> None:
+    """Say in the lock's file who holds it, in place of what stood there."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, text.encode("ascii", "replace")[:_MAX_LOCK_BYTES], 0)
+
+
+def _watch(processes: dict[str, subprocess.Popen[bytes]], host: str, port: int, address: str) -> None:
     """Say when the UI answers; raises FatalError as soon as one of the two has ended."""
     is_told = False
     while True:
@@ -57,13 +104,14 @@ def _watch(processes: dict[str, subprocess.Popen[bytes]], host: str, port: int) 
                 )
         if not is_told and _is_listening(host, port):
             is_told = True
-            tell(f"Dagster UI: http://{host}:{port}   (Ctrl-C stops it)")
+            tell(f"Dagster UI: {address}   (Ctrl-C stops it)")
         time.sleep(0.5)
 
 
 @contextmanager
-def _running(commands: dict[str, list[str]]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Python modules in sessions of their own: Ctrl-C reaches us alone, and we end all that they started."""
+def _running(commands: dict[str, list[str]], lock: int) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Python modules in sessions of their own: Ctrl-C reaches us alone, and we end all that they started, whoever
+    presses it again meanwhile."""
     import psutil
 
     from eurosky_pipeline.sandbox.processes import stop_processes
@@ -72,12 +120,17 @@ def _running(commands: dict[str, list[str]]) -> Iterator[dict[str, subprocess.Po
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
-            processes[name] = subprocess.Popen([sys.executable, "-m", *command], start_new_session=True)  # noqa: S603
+            processes[name] = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", *command], start_new_session=True, pass_fds=[lock]
+            )
         yield processes
     finally:
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOP_SIGNALS}
         tell("stopping")
         alive = [process.pid for process in processes.values() if process.poll() is None]
         stop_processes([ProcessId(pid, psutil.Process(pid).create_time()) for pid in alive], grace_s=_STOP_GRACE_S)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_listening(host: str, port: int) -> bool:
@@ -88,13 +141,24 @@ def _is_listening(host: str, port: int) -> bool:
         return False
 
 
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
 def _check_free(host: str, port: int) -> None:
+    """Raises SettingsError where nobody can listen there."""
     try:
-        with socket.create_server((host, port)):
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host, port), family=family):
             return
+    except socket.gaierror:
+        reason = f"{host} is no address of this machine"
     except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}",
-            code="port_taken",
-            hint="choose another --port",
-        ) from None
+        reason = os.strerror(error.errno or 0)
+    raise SettingsError(
+        f"cannot listen on {host}:{port}: {reason}",
+        code="port_taken",
+        hint="choose another --port, or another --host if that is none of this machine's",
+    )
