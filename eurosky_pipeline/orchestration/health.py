@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import DatabaseError
 
-from eurosky_pipeline.orchestration.instance import INSTANCE_FILE
+from eurosky_pipeline.orchestration.instance import FORMER_INSTANCE_FILES, INSTANCE_FILE
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
 from eurosky_pipeline.registry.database import server_url
 from eurosky_pipeline.settings import Settings
@@ -32,7 +33,7 @@ def look_at_dagster(settings: Settings, switches: Mapping[str, bool]) -> list[Di
     folder = settings.resolved_dagster_home
     if not folder.exists():
         return [Diagnosis(_NAME, Health.OK, f"{folder}: not there yet, the first command makes it")]
-    row, is_usable = _look_at_file(folder)
+    row, is_usable = _look_at_file(folder, is_on_server=server_url(settings) is not None)
     if not is_usable:
         return [row]
     try:
@@ -45,7 +46,7 @@ def look_at_dagster(settings: Settings, switches: Mapping[str, bool]) -> list[Di
     return [row, *_look_inside(folder, switches)]
 
 
-def _look_at_file(folder: Path) -> tuple[Diagnosis, bool]:
+def _look_at_file(folder: Path, *, is_on_server: bool) -> tuple[Diagnosis, bool]:
     """The row, and whether an instance can be opened with it."""
     import yaml  # type: ignore[import-untyped]
 
@@ -55,6 +56,9 @@ def _look_at_file(folder: Path) -> tuple[Diagnosis, bool]:
     text = path.read_bytes()
     if text == INSTANCE_FILE.read_bytes():
         return Diagnosis(_NAME, Health.OK, f"{path} is the project's"), True
+    if hashlib.sha256(text).hexdigest() in FORMER_INSTANCE_FILES:
+        hint = "the next command brings it up to date; what runs with the older program should be stopped before"
+        return Diagnosis(_NAME, Health.WARN, f"{path} is the project's of an earlier version", hint), True
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -62,10 +66,15 @@ def _look_at_file(folder: Path) -> tuple[Diagnosis, bool]:
     if not isinstance(config, dict):
         hint = "correct it; or move it away, and the next command puts the project's in its place"
         return Diagnosis(_NAME, Health.BAD, f"{path} is no YAML of settings", hint), False
-    lost = ", ".join(sorted(set(yaml.safe_load(INSTANCE_FILE.read_bytes())) - set(config)))
-    found = f"{path} is not the project's (any more){f', and says nothing of {lost}' if lost else ''}"
-    hint = f"if you did not change it, move it away: the next command puts the project's there; compare {INSTANCE_FILE}"
-    return Diagnosis(_NAME, Health.WARN, found, hint), True
+    keys = yaml.safe_load(INSTANCE_FILE.read_bytes())
+    if is_on_server and config.get("storage") != keys["storage"]:
+        hint = f"give it the `storage` of {INSTANCE_FILE}, or move it away: the next command puts the project's there"
+        return Diagnosis(
+            _NAME, Health.BAD, f"{path} keeps Dagster's runs elsewhere than in EUROSKY_DATABASE_URL", hint
+        ), True
+    lost = ", ".join(sorted(set(keys) - set(config)))
+    found = f"{path} was changed by a person{f', and says nothing of {lost}' if lost else ''}"
+    return Diagnosis(_NAME, Health.OK, found, f"compare {INSTANCE_FILE}" if lost else ""), True
 
 
 def _is_storage_made(settings: Settings, folder: Path) -> bool:
