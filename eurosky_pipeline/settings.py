@@ -143,6 +143,13 @@ class Settings(BaseSettings):
         validation_alias="EUROSKY_MAX_BLOB_BYTES",
         description="Largest blob that is accepted from a host, in bytes",
     )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        validation_alias="EUROSKY_RETENTION_DAYS",
+        description="Days after which a schedule purges what a finished migration has left (unset: it stays)",
+    )
 
     @field_validator("home", "dagster_home")
     @classmethod

@@ -64,6 +64,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
 
     settings = load_settings()
     registry = open_registry(settings)
+    registry.purge_credentials()
     try:
         chosen = [migration.token for migration in registry.find([State.FAILED])] if all_failed else []
         chosen += [_taken_up(registry, token) for token in dict.fromkeys(tokens)]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, select, update
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.states import State
@@ -94,20 +94,31 @@ def purge(connection: Connection, now: datetime) -> PurgedCredentials:
 
     One that a run works on keeps its own until the run ends, but for what has expired.
     """
-    is_at_rest = migrations.c.lease_expires_at.is_(None) | (migrations.c.lease_expires_at <= now)
-    is_complete = migrations.c.progress_data["reconciliation_status"].as_string() == "complete"
-    is_given_up = migrations.c.state.in_([State.CANCELLED, State.COMPLETED])
-    is_finished = (migrations.c.state == State.PENDING_PREFS) & (migrations.c.updated_at <= now - FINISHED_GRACE)
-    return PurgedCredentials(
-        given_up=_delete(connection, _belongs_to(is_given_up & is_at_rest)),
-        finished=_delete(connection, _belongs_to(is_finished & is_complete & is_at_rest)),
-        expired=_delete(connection, credentials.c.expires_at <= now),
+    given_up, finished, expired = (
+        connection.execute(delete(credentials).where(condition)).rowcount for condition in _useless(now)
+    )
+    return PurgedCredentials(given_up, finished, expired)
+
+
+def count_useless(connection: Connection, now: datetime) -> int:
+    """How many `purge` would delete, or more: what has two reasons is counted for each."""
+    queries = (select(func.count()).select_from(credentials).where(condition) for condition in _useless(now))
+    return sum(connection.execute(query).scalar_one() for query in queries)
+
+
+def _useless(now: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool], ColumnElement[bool]]:
+    """Given up, finished, expired."""
+    columns = migrations.c
+    is_at_rest = columns.lease_expires_at.is_(None) | (columns.lease_expires_at <= now)
+    is_complete = columns.progress_data["reconciliation_status"].as_string() == "complete"
+    is_given_up = columns.state.in_([State.CANCELLED, State.COMPLETED])
+    is_finished = (columns.state == State.PENDING_PREFS) & (columns.updated_at <= now - FINISHED_GRACE)
+    return (
+        _belongs_to(is_given_up & is_at_rest),
+        _belongs_to(is_finished & is_complete & is_at_rest),
+        credentials.c.expires_at <= now,
     )
 
 
 def _belongs_to(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return credentials.c.token.in_(select(migrations.c.token).where(condition))
-
-
-def _delete(connection: Connection, condition: ColumnElement[Any]) -> int:
-    return connection.execute(delete(credentials).where(condition)).rowcount

@@ -16,6 +16,8 @@ from eurosky_pipeline.registry.attempts import Attempt, attempts_of, end_attempt
 from eurosky_pipeline.registry.credentials import (
     CREDENTIAL_LIFETIME,
     PurgedCredentials,
+    count_useless,
+    delete_passwords,
     extend_passwords,
     has_passwords,
     purge,
@@ -115,6 +117,12 @@ class Registry:
         with self._engine.begin() as connection:
             return purge(connection, _now())
 
+    @patient
+    def count_useless_credentials(self) -> int:
+        """About how many passwords `purge_credentials` would delete; 0 is exact."""
+        with self._engine.connect() as connection:
+            return count_useless(connection, _now())
+
     def transition(self, token: str, before: State, after: State, progress: Mapping[str, Any] | None = None) -> None:
         """Move from `before` to `after`, and write `progress` in the same transaction.
 
@@ -146,6 +154,8 @@ class Registry:
             with self._engine.begin() as connection:
                 self._compare_and_set(connection, token, before, values)
                 merge_progress(connection, token, progress, now)
+                if after is State.COMPLETED:
+                    delete_passwords(connection, token)
         except DatabaseIntegrityError:
             raise self._already_active(migration.did) from None
 

@@ -30,6 +30,7 @@ READ = [
     ("PROGRESS_UPDATE_INTERVAL", "1", "progress_update_interval", 1),
     ("EUROSKY_MAX_REPO_BYTES", "1000", "max_repo_bytes", 1000),
     ("EUROSKY_MAX_BLOB_BYTES", "1000", "max_blob_bytes", 1000),
+    ("EUROSKY_RETENTION_DAYS", "30", "retention_days", 30),
 ]
 
 REFUSED = [
@@ -92,6 +93,8 @@ REFUSED = [
     ("PROGRESS_UPDATE_INTERVAL", "0"),
     ("EUROSKY_MAX_REPO_BYTES", "-17"),
     ("EUROSKY_MAX_BLOB_BYTES", "2 GiB-17"),
+    ("EUROSKY_RETENTION_DAYS", "0"),
+    ("EUROSKY_RETENTION_DAYS", "30d-17"),
 ]
 
 
