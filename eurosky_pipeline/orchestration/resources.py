@@ -11,6 +11,7 @@ from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
 from eurosky_pipeline.artifacts.workspace import Workspace
+from eurosky_pipeline.registry.patience import PATIENCE_S
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.settings import artifacts_location, load_settings
 
@@ -21,7 +22,7 @@ class RegistryResource(ConfigurableResource[Registry]):
     _registry: Registry = PrivateAttr()
 
     def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
-        self._registry = open_registry(load_settings())
+        self._registry = open_registry(load_settings(), patience_s=PATIENCE_S)
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         if context.run is not None:
