@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from eurosky_pipeline.cli.migrations_cancel import cancel
 from eurosky_pipeline.cli.migrations_check import check
+from eurosky_pipeline.cli.migrations_export import export
+from eurosky_pipeline.cli.migrations_import import import_
+from eurosky_pipeline.cli.migrations_list import list_
+from eurosky_pipeline.cli.migrations_purge import purge
 from eurosky_pipeline.cli.migrations_retry import retry
-from eurosky_pipeline.cli.migrations_rows import row
 from eurosky_pipeline.cli.migrations_show import show
-from eurosky_pipeline.cli.output import convert_option, json_option, moment, print_json, print_table, tell
+from eurosky_pipeline.cli.output import convert_option, json_option, print_json, tell
 from eurosky_pipeline.cli.passwords import password_of
-
-if TYPE_CHECKING:
-    from eurosky_pipeline.registry.migration import Migration
 
 
 @click.group()
@@ -25,6 +23,10 @@ def migrations() -> None:
 
 migrations.add_command(cancel)
 migrations.add_command(check)
+migrations.add_command(export)
+migrations.add_command(import_)
+migrations.add_command(list_)
+migrations.add_command(purge)
 migrations.add_command(retry)
 migrations.add_command(show)
 
@@ -96,51 +98,8 @@ def add(
         tell(f"registered; `eurosky migrate {migration.token}` moves it now")
 
 
-@migrations.command("list")
-@click.option("--state", "states", multiple=True, help="Only this state; may be given several times.")
-@json_option
-def list_(states: tuple[str, ...], *, is_json: bool) -> None:
-    """Every migration, oldest first."""
-    from eurosky_pipeline.registry.registry import open_registry
-    from eurosky_pipeline.registry.states import State
-    from eurosky_pipeline.settings import load_settings
-
-    try:
-        wanted = [State(state) for state in states]
-    except ValueError:
-        raise click.BadParameter(f"a state is one of {', '.join(State)}", param_hint="--state") from None
-    registry = open_registry(load_settings())
-    found = registry.find(wanted)
-    registry.close()
-    if is_json:
-        print_json([row(migration) for migration in found])
-        return
-    if not found:
-        tell(
-            f"no migration is {' or '.join(wanted)}"
-            if wanted
-            else "no migration; `eurosky migrations add` registers one"
-        )
-        return
-    header = ["token", "account", "state", "blobs", "source", "destination"]
-    print_table(header, [_cells(migration) for migration in found])
-
-
 def _spelled(handle: str) -> str:
     """Without the @ of a mention, in lower case. Letters beyond ASCII, of which some become ASCII, are left as they are
     for the check."""
     name = handle.removeprefix("@")
     return name.lower() if name.isascii() else name
-
-
-def _cells(migration: Migration) -> tuple[object, ...]:
-    progress = migration.progress_data
-    blobs = f"{progress.get('blobs_completed', 0)}/{progress['blobs_total']}" if "blobs_total" in progress else ""
-    return (
-        migration.token,
-        migration.handle or migration.did,
-        f"{migration.state} until {moment(migration.resume_at)}" if migration.resume_at else migration.state,
-        blobs,
-        migration.source_pds,
-        migration.destination_pds,
-    )

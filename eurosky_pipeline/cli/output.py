@@ -36,13 +36,17 @@ def moment(value: datetime | None) -> str | None:
 
 
 def print_json(value: object) -> None:
-    indent = 2 if _is_terminal() else None
+    click.echo(json_text(value, indent=2 if _is_terminal() else None))
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """As it can be written in UTF-8, whatever it holds."""
     text = json.dumps(value, indent=indent, default=str, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:  # a file's name, or an argument, that is no text
         text = json.dumps(value, indent=indent, default=str)
-    click.echo(text)
+    return text
 
 
 def tell(text: str) -> None:

@@ -21,11 +21,13 @@ from eurosky_pipeline.orchestration.jobs import migrate_account
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.steps import run_tags
 from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.queries import Place, Wanted, place_of
 from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import load_settings
 
 MAX_STARTS_PER_TICK = 50
+MAX_LOOKED_AT_PER_TICK = 500
 MAX_STARTS_IN_VAIN = 3
 """How many runs of a migration may end before their first step until it is left to a person."""
 RESUME_AT_TAG = "eurosky/resume_at"
@@ -42,14 +44,27 @@ def new_migrations(context: SensorEvaluationContext) -> SensorResult | SkipReaso
     """One tick.
 
     Off until a person switches it on: until then migrations start by `eurosky migrate` or by hand in the UI.
+    However many there are, it looks at so many only; the next tick goes on behind them, and after the last begins anew.
     """
+    wanted = Wanted(states=(State.PENDING_REPO,), is_untried=True, after=_place(context.cursor))
     registry = open_registry(load_settings())
     try:
-        waiting = [migration for migration in registry.find([State.PENDING_REPO]) if migration.attempts == 0]
+        waiting = list(registry.each(wanted, MAX_LOOKED_AT_PER_TICK))
     finally:
         registry.close()
-    starts = {migration.token: _starts_before(context.instance, migration.token, {}) for migration in waiting}
-    chosen = [migration for migration in waiting if starts[migration.token] is not None][:MAX_STARTS_PER_TICK]
+    starts: dict[str, int] = {}
+    chosen: list[Migration] = []
+    rest = iter(waiting)
+    for migration in rest:
+        before = _starts_before(context.instance, migration.token, {})
+        if before is not None:
+            starts[migration.token] = before
+            chosen.append(migration)
+        if len(chosen) == MAX_STARTS_PER_TICK:
+            break
+    is_at_the_end = next(rest, None) is None and len(waiting) < MAX_LOOKED_AT_PER_TICK
+    last = chosen[-1] if len(chosen) == MAX_STARTS_PER_TICK else waiting[-1] if waiting else None
+    context.update_cursor("" if is_at_the_end or last is None else _cursor(place_of(last)))
     if not chosen:
         return SkipReason(f"no new migration ({len(waiting)} have a run under way, or have been started in vain)")
     return SensorResult(
@@ -121,3 +136,16 @@ def _starts_before(instance: DagsterInstance, token: str, tags: Mapping[str, str
         return None
     starts = instance.get_runs_count(RunsFilter(tags={**of_token, **tags}))
     return starts if starts < MAX_STARTS_IN_VAIN else None
+
+
+def _cursor(place: Place) -> str:
+    return f"{place.created_at.isoformat()} {place.token}"
+
+
+def _place(cursor: str | None) -> Place | None:
+    """Where the tick before has ended; None to begin with the oldest."""
+    created_at, _, token = (cursor or "").partition(" ")
+    try:
+        return Place(datetime.fromisoformat(created_at), token) if token else None
+    except ValueError:  # it can be edited in the UI
+        return None

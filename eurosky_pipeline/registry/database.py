@@ -67,11 +67,7 @@ def open_engine(settings: Settings, *, patience_s: float = 0) -> Engine:
                 _bring_up_to_date(engine)
     except DatabaseError as error:
         engine.dispose()
-        raise SettingsError(
-            f"the registry's database cannot be opened: {said(error)}",
-            code="database_unavailable",
-            hint="check EUROSKY_DATABASE_URL and the server" if settings.database_url else "check EUROSKY_HOME",
-        ) from None
+        raise _not_opened(settings, error) from None
     except (ArgumentError, ValueError):  # found out no sooner than the driver takes it apart
         engine.dispose()
         raise _no_url() from None
@@ -79,6 +75,29 @@ def open_engine(settings: Settings, *, patience_s: float = 0) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def existing_engine(settings: Settings) -> Engine | None:
+    """An engine on the registry as it is, for who only reads: no file, folder or table is made, no schema upgraded.
+
+    Returns: None if there is no registry yet.
+    Raises: SettingsError as `open_engine`.
+    """
+    if is_embedded(settings) and not _has_file(settings):
+        return None
+    try:
+        engine = _new_engine(settings)
+    except (ArgumentError, ValueError, ImportError):
+        raise _no_url() from None
+    try:
+        with engine.connect() as connection:
+            is_there = _schema_version(connection) is not None
+    except DatabaseError as error:
+        engine.dispose()
+        raise _not_opened(settings, error) from None
+    if not is_there:
+        engine.dispose()
+    return engine if is_there else None
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -136,6 +155,24 @@ def upgrade(connection: Connection) -> None:
                 hint="CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
             )
     command.upgrade(config, "head")
+
+
+def _has_file(settings: Settings) -> bool:
+    if settings.database_url is None:
+        return (settings.home / "registry.sqlite").exists()
+    try:
+        named = make_url(settings.database_url.get_secret_value()).database
+    except (ArgumentError, ValueError):
+        raise _no_url() from None
+    return bool(named) and Path(str(named)).exists()
+
+
+def _not_opened(settings: Settings, error: DatabaseError) -> SettingsError:
+    return SettingsError(
+        f"the registry's database cannot be opened: {said(error)}",
+        code="database_unavailable",
+        hint="check EUROSKY_DATABASE_URL and the server" if settings.database_url else "check EUROSKY_HOME",
+    )
 
 
 def _bring_up_to_date(engine: Engine) -> None:
