@@ -256,7 +256,7 @@ def test_a_person_who_stops_the_run_while_it_waits_to_try_again_does_not_wait(
 
     started_s = time.monotonic()
     ran = run_assets(migration.token, work)
-    assert time.monotonic() - started_s < 20
+    assert time.monotonic() - started_s < 60
     assert ran.run.status is DagsterRunStatus.FAILURE
     assert "DagsterExecutionInterruptedError" in ran.log
     after = registry.get(migration.token)

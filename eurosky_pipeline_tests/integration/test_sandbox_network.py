@@ -69,8 +69,8 @@ def test_up_status_down_and_up_again_with_the_accounts(home: Path) -> None:
     assert ("localhost", state.source.port) in allowed_addresses(home)
 
     started_s = time.monotonic()
-    assert up(home, report=print) == state
-    assert time.monotonic() - started_s < 1.0
+    assert up(home, report=print) == state  # with the processes that it had
+    assert time.monotonic() - started_s < 10
 
     account = create_account(state)
     assert plc_endpoint(state, account["did"]) == state.source_pds

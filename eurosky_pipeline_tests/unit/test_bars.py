@@ -70,7 +70,7 @@ class Terminal:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._drawn.decode(errors="ignore"))
 
     def wait_for(self, text: str) -> None:
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 30
         while text not in self.text():
             assert time.monotonic() < deadline_s, f"{text!r} is not in {self.text()[-500:]!r}"
             time.sleep(0.02)
@@ -132,6 +132,7 @@ def test_a_stage_that_begins_again_has_one_bar() -> None:
 
 
 def test_a_long_stage_is_a_line_now_and_then_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    began_s = time.monotonic()
     with ForegroundProgress(line_interval_s=0.2) as progress:
         progress.begin("transferred_blobs", 2_000, "blobs")
         for _ in range(100):
@@ -139,12 +140,13 @@ def test_a_long_stage_is_a_line_now_and_then_where_there_is_no_terminal(capfd: p
             progress.advance("transferred_blobs", 1)
             progress.note("transferred_blobs", "waiting 8 s")
         time.sleep(0.5)
+        intervals = (time.monotonic() - began_s) / 0.2
         progress.end("transferred_blobs", "100 of 2,000 blobs")
         time.sleep(0.5)
-    lines = capfd.readouterr().err.splitlines()
-    assert lines[0] == "transferred_blobs      100 of 2,000 blobs, 100.0 KiB; waiting 8 s"
-    assert 2 <= len(lines) <= 4, "a line an interval, and none after the end"
-    assert lines[-1].startswith("transferred_blobs      100 of 2,000 blobs (")
+    *lines, last = capfd.readouterr().err.splitlines()
+    assert 1 <= len(lines) <= intervals, "a line an interval"
+    assert lines[-1] == "transferred_blobs      100 of 2,000 blobs, 100.0 KiB; waiting 8 s"
+    assert last.startswith("transferred_blobs      100 of 2,000 blobs ("), "and none after the end"
 
 
 def test_no_stage_is_spoken_of_that_did_not_begin(capfd: pytest.CaptureFixture[str]) -> None:
@@ -157,11 +159,11 @@ def test_no_stage_is_spoken_of_that_did_not_begin(capfd: pytest.CaptureFixture[s
 
 
 def test_lines_end_with_the_progress() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with suppress(KeyboardInterrupt), ForegroundProgress() as progress:
         progress.begin("transferred_blobs", 1, "blobs")
         raise KeyboardInterrupt
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_summary_is_one_line_on_a_terminal_of_eighty_columns() -> None:

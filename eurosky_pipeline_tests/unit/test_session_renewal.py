@@ -36,6 +36,7 @@ class Host:
         self.asked: Counter[str] = Counter()
         self.generation = 0
         self.is_well = True
+        self.refresh_may_end = lambda: True
         self.refresh_answer: tuple[int, dict[str, str]] | None = None
         self.login_answer: tuple[int, dict[str, str]] | None = None
         self._first, self._later = first, later
@@ -52,7 +53,9 @@ class Host:
             is_good = self.is_well and request.headers["authorization"] == f"Bearer {self.access()}"
             return _answer({"done": True}) if is_good else _answer({"error": "InternalServerError"}, 500)
         if nsid == REFRESH_SESSION:
-            time.sleep(0.1)
+            deadline_s = time.monotonic() + 30
+            while not self.refresh_may_end() and time.monotonic() < deadline_s:
+                time.sleep(0.01)
             if self.refresh_answer:
                 return _answer(self.refresh_answer[1], self.refresh_answer[0])
             self.generation += 1
@@ -69,6 +72,21 @@ def opened(host: Host) -> tuple[XrpcClient, Session]:
     public = XrpcClient(httpx.Client(transport=httpx.MockTransport(host)), "https://pds.example")
     session = log_in(public, DID, PASSWORD)
     return public.with_authorization(session), session
+
+
+class CountingLock:
+    """A lock that knows how many have come to it."""
+
+    def __init__(self) -> None:
+        self._lock, self._count_lock, self.came = threading.Lock(), threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._count_lock:
+            self.came += 1
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def age(session: Session, seconds: float) -> None:
@@ -156,10 +174,10 @@ def test_threads_that_wait_for_a_refresh_share_its_failure_and_later_ones_try_ag
     _, session = opened(host)
     stale = session.access_token()
     host.refresh_answer = (status, {})
-    together = threading.Barrier(8)
+    session._lock = lock = CountingLock()
+    host.refresh_may_end = lambda: lock.came >= 8
 
     def renew() -> EuroskyError | None:
-        together.wait(10)
         try:
             session.renew(stale)
         except EuroskyError as error:

@@ -48,7 +48,9 @@ def test_a_waiting_migration_still_holds_its_did() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "option"), [(sqlite.dialect(), "sqlite"), (postgresql.dialect(), "postgresql")], ids=str
+    ("dialect", "option"),
+    [(sqlite.dialect(), "sqlite"), (postgresql.dialect(), "postgresql")],
+    ids=["sqlite", "postgresql"],
 )
 def test_the_database_and_the_code_agree_on_which_states_are_inactive(dialect: Dialect, option: str) -> None:
     [index] = [index for index in migrations.indexes if index.name == ONE_ACTIVE_PER_DID]

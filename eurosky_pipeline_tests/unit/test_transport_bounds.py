@@ -86,7 +86,7 @@ def test_what_is_no_body_is_not_waited_for_without_end(
     slow = Endless(start, piece, pause_s=0.02)
     with serving(slow) as server, pytest.raises(HostUnreachable, match="stopped answering"):
         XrpcClient(http, server.url).query(NSID)
-    assert time.monotonic() - started_s < 3
+    assert time.monotonic() - started_s < 20
 
 
 def test_a_megabyte_of_headers_is_refused_though_it_ends(http: httpx.Client) -> None:
