@@ -211,7 +211,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     """Let SQLAlchemy, not the driver, begin transactions (see `_begin_immediate`)."""
     connection.isolation_level = None
     _write_ahead(connection)
-    for pragma in ("foreign_keys=ON", "synchronous=NORMAL"):
+    for pragma in ("foreign_keys=ON", "synchronous=NORMAL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

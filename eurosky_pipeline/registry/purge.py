@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, delete, func, select, update
+from sqlalchemy import ColumnElement, Engine, Select, delete, func, select, update
+from sqlalchemy.exc import OperationalError
 
 from eurosky_pipeline.errors import ConflictError
 from eurosky_pipeline.registry.cancellation import fulfil_wishes, is_held, locked_row
@@ -21,6 +22,7 @@ from eurosky_pipeline.registry.credentials import delete_passwords
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.tables import attempts, blobs, credentials, migrations
@@ -50,6 +52,16 @@ class Purge:
         self._engine = engine
 
     def close(self) -> None:
+        """Let go of the database; the embedded one's journal too then holds nothing of what was deleted."""
+        if self._engine.dialect.name == "sqlite":
+            self._engine.dispose()
+            with (
+                self._engine.connect() as connection,
+                suppress(OperationalError),
+            ):  # somebody reads: the next one does it
+                raw = connection.connection.cursor()
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                raw.close()
         self._engine.dispose()
 
     def due(
@@ -74,13 +86,18 @@ class Purge:
             where.append(columns.updated_at <= ended_before)
         while True:
             query = select(migrations).where(*where, columns.token > last).order_by(columns.token).limit(_PAGE_ROWS)
-            with self._engine.connect() as connection:
-                page = [Migration.from_row(row) for row in connection.execute(query).mappings()]
+            page = self._page(query)
             yield from page
             if len(page) < _PAGE_ROWS:
                 return
             last = page[-1].token
 
+    @patient
+    def _page(self, query: Select[Any]) -> list[Migration]:
+        with self._engine.connect() as connection:
+            return [Migration.from_row(row) for row in connection.execute(query).mappings()]
+
+    @patient
     def get(self, token: str) -> Migration:
         """One that can be purged.
 
@@ -93,6 +110,7 @@ class Purge:
         _check_finished(migration, datetime.now(UTC))
         return migration
 
+    @patient
     def count(self, token: str) -> PurgedRows:
         """What `erase` would delete."""
         with self._engine.connect() as connection:
@@ -108,22 +126,31 @@ class Purge:
 
         Raises: as `get`.
         """
-        holder, now = f"purge-{secrets.token_hex(4)}", datetime.now(UTC)
-        with self._engine.begin() as connection:
-            _check_finished(locked_row(connection, token), now)
-            connection.execute(
-                update(migrations)
-                .where(migrations.c.token == token)
-                .values(lease_holder=holder, lease_expires_at=now + HOLD)
-            )
+        holder = f"purge-{secrets.token_hex(4)}"
+        self._hold(token, holder)
         try:
             yield holder
         finally:
-            with self._engine.begin() as connection:
-                fulfil_wishes(connection, holder, datetime.now(UTC))
-                ours = migrations.c.lease_holder == holder
-                connection.execute(update(migrations).where(ours).values(lease_holder=None, lease_expires_at=None))
+            self._let_go(holder)
 
+    @patient
+    def _hold(self, token: str, holder: str) -> None:
+        now = datetime.now(UTC)
+        with self._engine.begin() as connection:
+            migration = locked_row(connection, token)
+            if migration.lease_holder != holder:  # else it is held already, and the answer was lost
+                _check_finished(migration, now)
+            values = {"lease_holder": holder, "lease_expires_at": now + HOLD}
+            connection.execute(update(migrations).where(migrations.c.token == token).values(**values))
+
+    @patient
+    def _let_go(self, holder: str) -> None:
+        with self._engine.begin() as connection:
+            fulfil_wishes(connection, holder, datetime.now(UTC))
+            ours = migrations.c.lease_holder == holder
+            connection.execute(update(migrations).where(ours).values(lease_holder=None, lease_expires_at=None))
+
+    @patient
     def erase(self, token: str, holder: str, *, is_forgetting: bool = False) -> PurgedRows:
         """Delete the ledger and the passwords, and what progress and errors tell of the account, in one transaction.
 

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, Row, delete, event, select, tuple_, u
 from eurosky_pipeline.registry.credentials import has_passwords
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.key_file import KeyFile
+from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.tables import credentials
 from eurosky_pipeline.registry.vault import Side, Vault, VaultError, key_file, new_key, open_vault
 from eurosky_pipeline.settings import Settings
@@ -80,6 +81,11 @@ class _Round:
     newest: int = 0
     older: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(self, part: _Round) -> None:
+        self.newest += part.newest
+        self.older += part.older
+        self.unreadable += part.unreadable
 
 
 class Rotation:
@@ -153,18 +159,20 @@ class Rotation:
             self._file.replace([new_key().encode(), *keys])
             return True
 
+    @patient
     def _reseal(self, rows: list[Row[Any]], found: _Round) -> int:
         """How many of these rows have been sealed anew."""
-        changes = 0
+        changes, looked = 0, _Round()
         with self._engine.begin() as connection:
             for row in rows:
                 opened = self._opened(row)
-                _count(found, opened, row)
+                _count(looked, opened, row)
                 if opened is None or opened[0] == 0:
                     continue
                 anew = self._vault.seal(row.token, Side(row.side), opened[1])
                 where = (*_is(row.token, row.side), credentials.c.ciphertext == row.ciphertext)
                 changes += connection.execute(update(credentials).where(*where).values(ciphertext=anew)).rowcount
+        found.take(looked)
         return changes
 
     def _finish(self, *, is_dropping: bool) -> int:
@@ -242,13 +250,15 @@ def _count(found: _Round, opened: tuple[int, Any] | None, row: Row[Any]) -> None
 def _pages(engine: Engine) -> Iterator[list[Row[Any]]]:
     """Every row, with no connection held between two pages."""
     last = ("", "")
-    while True:
-        with engine.connect() as connection:
-            rows = _page(connection, last)
-        if not rows:
-            return
+    while rows := _page_of(engine, last):
         yield rows
         last = (rows[-1].token, rows[-1].side)
+
+
+@patient
+def _page_of(engine: Engine, after: tuple[str, str]) -> list[Row[Any]]:
+    with engine.connect() as connection:
+        return _page(connection, after)
 
 
 def _pages_on(connection: Connection) -> Iterator[list[Row[Any]]]:

@@ -116,6 +116,19 @@ def test_forgetting_leaves_nothing_that_tells_whose_it_was(
     assert registry.get(token).error_code == "disk"
 
 
+@pytest.mark.parametrize("database_url", [None])
+def test_no_byte_of_the_embedded_database_holds_what_was_purged(
+    registry: Registry, purge: Purge, settings: Settings
+) -> None:
+    token = failed(registry, settings)
+    purge_migration(purge, settings, token, is_forgetting=True)
+    purge.close()
+    kept = b"".join(path.read_bytes() for path in settings.home.glob("registry.sqlite*"))
+    assert token.encode() in kept
+    for trace in (b"did:plc:aaaa", b"alice.example", CID.encode()):
+        assert trace not in kept
+
+
 @pytest.mark.parametrize("state", ["pending_repo", "pending_blobs", "waiting"])
 def test_what_is_under_way_or_waits_is_left_alone(
     registry: Registry, purge: Purge, settings: Settings, state: str
