@@ -26,7 +26,7 @@ from eurosky_pipeline.intake.rows import (
     Rejected,
     Row,
     RowRefused,
-    check_columns,
+    check_header,
 )
 
 SEPARATORS: Final = (",", ";", "\t")
@@ -67,7 +67,7 @@ def read_csv(lines: Lines) -> Iterator[Row | Rejected]:
     header = _first_line(lines)
     separator = max(SEPARATORS, key=lambda sep: _known(_split(header, sep)))
     names = [name.strip().lower() for name in _split(header, separator)]
-    check_columns(names)
+    check_header(names)
     for line, record in _records(lines, _shape(separator)):
         if isinstance(record, Rejected):
             yield record

@@ -48,7 +48,7 @@ def read_json_lines(lines: Lines) -> Iterator[Row | Rejected]:
         try:
             values = _object(piece)
             if is_first:
-                check_columns(values)
+                check_columns(list(values))
             is_first = False
             yield Row(line, _texts(values))
         except RowRefused as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,6 +36,7 @@ TOLD_ONLY: Final = (
     "updated_at",
 )
 """What an export tells beside it, and an import leaves unread."""
+_KNOWN: Final = frozenset({*COLUMNS, *TOLD_ONLY})
 MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_ROW_BYTES: Final = 4 * MAX_FIELD_BYTES
 TOO_LONG: Final = f"a field, or the whole row, is too long: {MAX_FIELD_BYTES // 1024} KiB is the most for a field"
@@ -79,21 +80,33 @@ def one_line(text: str, longest: int = _MAX_QUOTED) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def check_columns(names: Iterable[str]) -> None:
-    """Whether a list can have these columns; before anything is added, since an unknown one may be a misspelt password.
+def check_header(names: Sequence[str]) -> None:
+    """Whether this is the header of a list.
 
-    Raises: SettingsError for names that are unknown, or come twice, or if none says which account it is.
+    Raises: SettingsError, as `check_columns`, and if none of the names says which account a row is about.
     """
-    given = list(names)
-    known = {*COLUMNS, *TOLD_ONLY}
-    if not known.intersection(given):  # nothing of it is repeated: it may be a row, with its password
+    if not _KNOWN.intersection(names):  # nothing of it is repeated: it may be a row, with its password
         raise SettingsError(
             "the list does not begin with the names of its columns",
             code="list_columns",
             hint=f"its first line names them: {', '.join(COLUMNS[:5])} …; `eurosky migrations import --help` has all",
         )
-    unknown = [name for name in given if name not in known]
-    twice = sorted({name for name in given if given.count(name) > 1 and name in known})
+    check_columns(names)
+    if "did" not in names and "handle" not in names:
+        raise SettingsError(
+            "the list has neither a column did nor a column handle",
+            code="list_columns",
+            hint="one of them says which account a row is about",
+        )
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Whether a list can have these; before anything is added, since an unknown one may be a misspelt password.
+
+    Raises: SettingsError for names that are unknown, or come twice.
+    """
+    unknown = [name for name in names if name not in _KNOWN]
+    twice = sorted({name for name in names if name in _KNOWN and names.count(name) > 1})
     if unknown or twice:
         shown = ", ".join(repr(one_line(name, 40)) for name in (unknown or twice)[:_NAMES_TOLD])
         more = ", …" if len(unknown or twice) > _NAMES_TOLD else ""
@@ -101,10 +114,4 @@ def check_columns(names: Iterable[str]) -> None:
             f"the list has columns that are {'unknown' if unknown else 'there twice'}: {shown}{more}",
             code="list_columns",
             hint=f"nothing was added; the columns are {', '.join(COLUMNS)}",
-        )
-    if "did" not in given and "handle" not in given:
-        raise SettingsError(
-            "the list has neither a column did nor a column handle",
-            code="list_columns",
-            hint="one of them says which account a row is about",
         )
