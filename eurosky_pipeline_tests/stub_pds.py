@@ -45,6 +45,7 @@ def stub_pds() -> Iterator[StubPds]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes: the second would wait for an ACK, 40 ms
 
         def do_GET(self) -> None:
             self._answer()
@@ -77,7 +78,7 @@ def stub_pds() -> Iterator[StubPds]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub = StubPds(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield stub

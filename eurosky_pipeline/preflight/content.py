@@ -12,6 +12,7 @@ from pathlib import Path
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.repo import open_repo
 from eurosky_pipeline.atproto.summary import RepoSummary, summarize
+from eurosky_pipeline.errors import IntegrityError
 from eurosky_pipeline.preflight.findings import Finding, Verdict, size
 from eurosky_pipeline.preflight.servers import Server
 from eurosky_pipeline.registry.migration import Migration
@@ -74,7 +75,7 @@ def look_at_repo(
 ) -> tuple[Finding, RepoSize]:
     """Read the first `READ_BYTES` of the repository, and judge it whole if that is all of it.
 
-    Raises: EuroskyError: the source does not give it out, or gives out what is none.
+    Raises: EuroskyError: the source does not give it out.
     """
     client = server.asked(stop)
     told = check_account_status(client).indexed_records if server.is_logged_in else None
@@ -84,8 +85,11 @@ def look_at_repo(
         read_bytes = path.stat().st_size
         summary = None
         if is_whole:
-            with open_repo(path) as repo:
-                summary = summarize(repo)
+            try:
+                with open_repo(path) as repo:
+                    summary = summarize(repo)
+            except IntegrityError as error:
+                return _damaged(error, client.host), RepoSize(read_bytes, told, is_estimate=False, summary=None)
     if summary is not None:
         found = RepoSize(read_bytes, summary.records, is_estimate=False, summary=summary)
     else:
@@ -135,6 +139,17 @@ def _read(server: Server, did: str, path: Path, stop: threading.Event) -> bool:
             if file.tell() > READ_BYTES or time.monotonic() > deadline_s:
                 return False
     return True
+
+
+def _damaged(error: IntegrityError, host: str) -> Finding:
+    return Finding(
+        "repository",
+        Verdict.NO_GO,
+        "not whole",
+        "a whole repository",
+        reason=f"what {host} gives out is damaged: {error.message} [repo_damaged]",
+        what_to_do="try again; if it stays so, ask the source's operator",
+    )
 
 
 def _repo_finding(found: RepoSize, did: str, max_bytes: int, *, is_told: bool) -> Finding:
