@@ -2,44 +2,221 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from eurosky_pipeline.cli.meter import human_bytes, human_duration
 from eurosky_pipeline.cli.migrations_rows import row
-from eurosky_pipeline.cli.output import json_option, print_json, print_pairs
+from eurosky_pipeline.cli.output import json_option, json_text, moment, print_pairs, print_table
+from eurosky_pipeline.cli.spool import JsonArray
 
 if TYPE_CHECKING:
+    from eurosky_pipeline.registry.attempts import Attempt
     from eurosky_pipeline.registry.migration import Migration
+    from eurosky_pipeline.registry.registry import Registry
+    from eurosky_pipeline.settings import Settings
+
+BLOBS_SHOWN: Final = 20
+_PAGE_ROWS: Final = 200
+_LONGEST_REASON: Final = 300
 
 
 @click.command()
 @click.argument("token")
+@click.option("--all-blobs", is_flag=True, help=f"Every blob that is not there, and not the first {BLOBS_SHOWN} alone.")
 @json_option
-def show(token: str, *, is_json: bool) -> None:
-    """One migration with its progress, and what went wrong if anything did."""
+def show(token: str, *, all_blobs: bool, is_json: bool) -> None:
+    """One migration: where it stands, its progress, what went wrong, its attempts, and the blobs that did not arrive.
+
+    The reconciliation's report, a CSV file, has a verdict on every blob; its place is told here.
+    """
     from eurosky_pipeline.registry.registry import open_registry
     from eurosky_pipeline.settings import load_settings
 
-    registry = open_registry(load_settings())
-    migration = registry.get(token)
-    registry.close()
-    if is_json:
-        print_json(row(migration) | _details(migration))
-        return
-    details = _details(migration)
-    progress = details.pop("progress_data")
-    error = details.pop("error") or {}
-    rows = {**row(migration), **details, **{f"error {k}": v for k, v in error.items()}, **progress}
-    print_pairs(token, [(name, value) for name, value in rows.items() if value is not None])
+    settings = load_settings()
+    with closing(open_registry(settings)) as registry:
+        migration, history = registry.get(token), registry.attempts_of(token)
+        report = _report(settings, migration)
+        blobs = islice(_not_transferred(registry, migration), None if all_blobs else BLOBS_SHOWN)
+        if is_json:
+            _print_json(migration, history, report, blobs)
+        else:
+            _print_sections(migration, history, report, blobs)
 
 
-def _details(migration: Migration) -> dict[str, Any]:
+def _print_json(
+    migration: Migration, history: list[Attempt], report: str | None, blobs: Iterator[dict[str, Any]]
+) -> None:
     has_error = migration.error_code is not None
-    return {
+    value = row(migration) | {
         "stopped_in": migration.stopped_in,
         "attempts": migration.attempts,
+        "history": [_attempt(attempt) for attempt in history],
         "convert_legacy_blobs": migration.convert_legacy_blobs,
         "error": {"code": migration.error_code, "text": migration.error_text} if has_error else None,
+        "lease": {"holder": migration.lease_holder, "expires_at": moment(migration.lease_expires_at)}
+        if _is_held(migration)
+        else None,
+        "cancel_requested_at": moment(migration.cancel_requested_at),
+        "purged_at": moment(migration.purged_at),
+        "report": report,
         "progress_data": migration.progress_data,
+        "blobs_not_transferred_count": len(_failed_blobs(migration)),
     }
+    with JsonArray() as array:
+        for blob in blobs:
+            array.add(blob)
+        array.print(f'{json_text(value)[:-1]}, "blobs_not_transferred": ', "}")
+
+
+def _print_sections(
+    migration: Migration, history: list[Attempt], report: str | None, blobs: Iterator[dict[str, Any]]
+) -> None:
+    _section(migration.token, [*_where(migration), ("report", report)])
+    if migration.error_code is not None:
+        _section(
+            f"why it {_STOPPED_WORDS.get(str(migration.state), 'stopped before')}",
+            [("code", migration.error_code), ("text", _short(migration.error_text or "", 2_000))],
+        )
+    progress = {name: value for name, value in migration.progress_data.items() if name != "failed_blobs"}
+    if progress:
+        _section("progress", list(progress.items()))
+    if history:
+        click.echo("\nattempts")
+        print_table(["", "run", "began", "took", "ended in", "because"], [_attempt_cells(each) for each in history])
+    _print_blobs(blobs, len(_failed_blobs(migration)))
+
+
+_STOPPED_WORDS = {"failed": "failed", "waiting": "waits"}
+
+
+def _section(title: str, pairs: list[tuple[str, object]]) -> None:
+    print_pairs(title, [(name, value) for name, value in pairs if value is not None])
+
+
+def _where(migration: Migration) -> list[tuple[str, object]]:
+    is_waiting = migration.resume_at is not None
+    state = f"{migration.state} until {moment(migration.resume_at)}" if is_waiting else str(migration.state)
+    hold = f"run {migration.lease_holder}, until {moment(migration.lease_expires_at)} unless it goes on"
+    return [
+        ("state", state),
+        ("goes on in", migration.stopped_in),
+        ("worked on by", hold if _is_held(migration) else None),
+        ("to be cancelled", _since(migration.cancel_requested_at)),
+        ("did", migration.did),
+        ("handle", migration.handle),
+        ("source", migration.source_pds),
+        ("destination", migration.destination_pds),
+        ("registered", moment(migration.created_at)),
+        ("changed", moment(migration.updated_at)),
+        ("attempts", migration.attempts),
+        ("convert legacy blobs", migration.convert_legacy_blobs),
+        ("purged", moment(migration.purged_at)),
+    ]
+
+
+def _since(value: datetime | None) -> str | None:
+    return None if value is None else f"asked for at {moment(value)}; the run that works on it ends first"
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "run": attempt.holder,
+        "started_at": moment(attempt.started_at),
+        "started_in": attempt.started_in,
+        "ended_at": moment(attempt.ended_at),
+        "ended_in": attempt.ended_in,
+        "error": {"code": attempt.error_code, "text": attempt.error_text} if attempt.error_code else None,
+    }
+
+
+def _attempt_cells(attempt: Attempt) -> tuple[object, ...]:
+    ended_at = attempt.ended_at
+    took = human_duration((ended_at - attempt.started_at).total_seconds()) if ended_at else "under way"
+    because = f"{_short(attempt.error_text or '')} [{attempt.error_code}]" if attempt.error_code else ""
+    return attempt.number, attempt.holder, moment(attempt.started_at), took, attempt.ended_in or "", because
+
+
+def _print_blobs(blobs: Iterator[dict[str, Any]], count: int) -> None:
+    """A table knows its columns' widths when it has all its rows: a long list is several tables."""
+    shown = 0
+    while page := list(islice(blobs, _PAGE_ROWS)):
+        if not shown:
+            click.echo(f"\nblobs that are not at the destination: {count:,}")
+        shown += len(page)
+        rows = [(each["blob_cid"], each["outcome"], _size(each), _short(each["error"])) for each in page]
+        print_table(["blob", "outcome", "size", "reason"], rows)
+    if 0 < shown < count:
+        click.echo(f"{count - shown:,} more: --all-blobs shows them")
+
+
+def _size(blob: dict[str, Any]) -> str:
+    return human_bytes(blob["size_bytes"]) if blob["size_bytes"] else ""
+
+
+def _short(text: str, length: int = _LONGEST_REASON) -> str:
+    """On one line, and nothing that moves a terminal's cursor: hosts have a hand in it."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def _not_transferred(registry: Registry, migration: Migration) -> Iterator[dict[str, Any]]:
+    """What the ledger knows of each blob that is not there, some hundred at a time."""
+    cids = _failed_blobs(migration)
+    for start in range(0, len(cids), _PAGE_ROWS):
+        page = cids[start : start + _PAGE_ROWS]
+        known = registry.outcomes_of(migration.token, page)
+        for cid in page:
+            found = known.get(cid)
+            if found is None:
+                yield _blob(cid, "unknown", error="the ledger does not have it: look into the report")
+            elif found.is_there:
+                sent = "it was sent, and the destination does not have it"
+                yield _blob(cid, "missing_at_destination", found.size_bytes, found.attempts, error=sent)
+            else:
+                yield _blob(
+                    cid, str(found.outcome), found.size_bytes, found.attempts, found.error_code, found.error_text
+                )
+
+
+def _blob(
+    cid: str, outcome: str, size_bytes: int = 0, attempts: int = 0, error_code: str = "", error: str = ""
+) -> dict[str, Any]:
+    return {
+        "blob_cid": cid,
+        "outcome": outcome,
+        "size_bytes": size_bytes,
+        "attempts": attempts,
+        "error_code": error_code,
+        "error": error,
+    }
+
+
+def _failed_blobs(migration: Migration) -> list[str]:
+    return list(migration.progress_data.get("failed_blobs", []))
+
+
+def _is_held(migration: Migration) -> bool:
+    from eurosky_pipeline.registry.cancellation import is_held
+
+    return is_held(migration, datetime.now(UTC))
+
+
+def _report(settings: Settings, migration: Migration) -> str | None:
+    """Where the reconciliation's report is; on S3, where it was put."""
+    from eurosky_pipeline.artifacts.workspace import REPORT_CSV
+
+    if "reconciliation_status" not in migration.progress_data or migration.purged_at is not None:
+        return None
+    location = settings.resolved_artifacts
+    if not isinstance(location, Path):
+        return f"{location}/{migration.token}/{REPORT_CSV}"
+    path = location / migration.token / REPORT_CSV
+    return str(path) if path.exists() else None

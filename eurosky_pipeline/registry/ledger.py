@@ -94,6 +94,12 @@ def read_outcomes(engine: Engine, token: str) -> Iterator[BlobOutcome]:
         last = rows[-1]["blob_cid"]
 
 
+def outcomes_of(connection: Connection, token: str, cids: Sequence[str]) -> dict[str, BlobOutcome]:
+    """The rows of these blobs, some hundred at most; those that the ledger has."""
+    query = select(blobs).where(blobs.c.token == token, blobs.c.blob_cid.in_(cids))
+    return {row["blob_cid"]: _outcome(dict(row)) for row in connection.execute(query).mappings()}
+
+
 @patient
 def _page(engine: Engine, query: Select[Any]) -> Sequence[RowMapping]:
     with engine.connect() as connection:

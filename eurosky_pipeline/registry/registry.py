@@ -27,7 +27,7 @@ from eurosky_pipeline.registry.credentials import (
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
 from eurosky_pipeline.registry.intake import Offer, Taken, take_offers
-from eurosky_pipeline.registry.ledger import BlobOutcome, read_outcomes, write_outcomes
+from eurosky_pipeline.registry.ledger import BlobOutcome, outcomes_of, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
 from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.queries import Wanted, active_tokens, each
@@ -295,6 +295,12 @@ class Registry:
     def each_outcome(self, token: str) -> Iterator[BlobOutcome]:
         """The same, read page by page: for who does not need all at once."""
         return read_outcomes(self._engine, token)
+
+    @patient
+    def outcomes_of(self, token: str, cids: Sequence[str]) -> dict[str, BlobOutcome]:
+        """What the ledger has of these blobs, by CID; some hundred at a time."""
+        with self._engine.connect() as connection:
+            return outcomes_of(connection, token, cids)
 
     @patient
     def uploads_since(self, destination_pds: str, since: datetime) -> int:
