@@ -59,6 +59,16 @@ def settings(tmp_path: Path, database_url: str | None) -> Settings:
 
 
 @pytest.fixture
+def settings_in_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The same, where commands and assets look for them."""
+    monkeypatch.setenv("EUROSKY_HOME", str(settings.home))
+    if settings.database_url is not None and settings.vault_key is not None:
+        monkeypatch.setenv("EUROSKY_DATABASE_URL", settings.database_url.get_secret_value())
+        monkeypatch.setenv("EUROSKY_VAULT_KEY", settings.vault_key.get_secret_value())
+    return settings
+
+
+@pytest.fixture
 def registry(settings: Settings) -> Iterator[Registry]:
     opened = open_registry(settings)
     yield opened

@@ -86,6 +86,11 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def outlasting(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
+            return function(*args, **kwargs)  # nearly always; to set up the tries takes longer than many a query
+        except DBAPIError as error:
+            if not is_passing(error):
+                raise
+        try:
             for attempt in tries():
                 with attempt:
                     return function(*args, **kwargs)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from eurosky_pipeline.errors import ConflictError, FatalError
 from eurosky_pipeline.registry.migration import NewMigration
@@ -14,11 +22,13 @@ from eurosky_pipeline.registry.registry import LeaseHeldError, open_registry
 from eurosky_pipeline.registry.states import INACTIVE, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline.xrpc.errors import RateLimited
+from eurosky_pipeline_tests.postgres import PostgresServer, settings_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIDS = ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:plc:z72i7hdynmk6r22z27h6tvur")
 KEYS = st.sampled_from(["blob_count", "failed_blobs", "blobs_started_at"])
-VALUES = st.none() | st.integers(0, 9) | st.lists(st.text(max_size=3), max_size=2)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3)
+VALUES = st.none() | st.integers(0, 9) | st.lists(TEXTS, max_size=2)
 
 
 class RegistryWalk(RuleBasedStateMachine):
@@ -29,16 +39,17 @@ class RegistryWalk(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.home = tempfile.TemporaryDirectory()
-        self.registry = open_registry(
-            Settings(
-                _env_file=None, EUROSKY_HOME=Path(self.home.name), EUROSKY_DATABASE_URL=None, EUROSKY_VAULT_KEY=None
-            )
-        )
+        self.registry = open_registry(self._settings())
         self.rows: dict[str, dict] = {}
 
     def teardown(self) -> None:
+        for token, row in self.rows.items():
+            assert len(self.registry.attempts_of(token)) == row["attempts"]
         self.registry.close()
         self.home.cleanup()
+
+    def _settings(self) -> Settings:
+        return settings_of(Path(self.home.name), None)
 
     def _is_did_taken(self, did: str, but: str = "") -> bool:
         return any(r["did"] == did and r["state"] not in INACTIVE for t, r in self.rows.items() if t != but)
@@ -175,3 +186,12 @@ RegistryWalk.TestCase.settings = settings(
     max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestRegistryWalk = RegistryWalk.TestCase
+
+
+def test_a_walk_on_postgresql_ends_there_too(postgres_url: str, postgres_server: PostgresServer) -> None:
+    class Walk(RegistryWalk):
+        def _settings(self) -> Settings:
+            postgres_server.execute(postgres_url.rpartition("/")[2], "DELETE FROM migrations")
+            return settings_of(Path(self.home.name), postgres_url)
+
+    run_state_machine_as_test(Walk, settings=settings(RegistryWalk.TestCase.settings, max_examples=8))

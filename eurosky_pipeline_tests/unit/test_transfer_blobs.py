@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -11,20 +10,13 @@ from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.errors import FatalError, StoppedError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.migration import NewMigration
-from eurosky_pipeline.registry.registry import Registry, open_registry
-from eurosky_pipeline.settings import load_settings
+from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.transfer.blobs import GONE_AFTER, TransferTotals, transfer_blobs
 from eurosky_pipeline.transfer.plan import TransferPlan
 from eurosky_pipeline.xrpc.errors import HostUnreachable, RateLimited
 
 CIDS = [cid_of(str(n).encode(), CODEC_RAW) for n in range(25)]
 PLAN = TransferPlan(CIDS)
-
-
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    monkeypatch.setenv("EUROSKY_HOME", str(tmp_path))
-    return open_registry(load_settings())
 
 
 @pytest.fixture

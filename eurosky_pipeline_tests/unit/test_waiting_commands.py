@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +15,7 @@ from eurosky_pipeline.cli.migrate import _severity as severity
 from eurosky_pipeline.cli.migrations import migrations
 from eurosky_pipeline.registry.migration import Migration, NewMigration
 from eurosky_pipeline.registry.registry import Registry, open_registry
-from eurosky_pipeline.settings import load_settings
+from eurosky_pipeline.settings import Settings
 from eurosky_pipeline.xrpc.errors import RateLimited
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -25,9 +24,8 @@ REASON = "new.example allows no more of com.atproto.repo.uploadBlob for 3600 s"
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    monkeypatch.setenv("EUROSKY_HOME", str(tmp_path))
-    opened = open_registry(load_settings())
+def registry(settings_in_environment: Settings) -> Iterator[Registry]:
+    opened = open_registry(settings_in_environment)
     yield opened
     opened.close()
 
