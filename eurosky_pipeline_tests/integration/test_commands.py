@@ -64,8 +64,15 @@ def test_what_is_odd_about_an_account_is_told_by_the_command_that_moves_it(sandb
     assert f"{token}: {unknown}\n{token}: {unclaimed}\n" in again.stderr
 
 
-def test_a_migration_from_add_to_show(sandbox, account: dict[str, str]) -> None:
+def test_a_migration_from_add_over_check_to_show(sandbox, account: dict[str, str]) -> None:
     token = add(sandbox, account)
+    checked = eurosky("migrations", "check", token, "--json", home=sandbox.home)
+    assert checked.exit_code == 0, checked.stdout
+    rows = {row["name"]: row for row in checked.json["checks"]}
+    assert {row["verdict"] for row in rows.values()} == {"go"}, rows
+    assert rows["imports"]["found"].startswith("accepted")
+    assert (rows["repository"]["found"][:10], rows["blobs"]["found"][:8]) == ("20 records", "4 blobs,")
+
     done = eurosky("migrate", token, "--json", home=sandbox.home)
     assert done.exit_code == 0, done.stderr
     assert "transferred_blobs" in done.stderr

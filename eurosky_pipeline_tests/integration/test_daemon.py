@@ -18,7 +18,7 @@ from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.xrpc.errors import RateLimited
-from eurosky_pipeline_tests.integration.command import EUROSKY, environment
+from eurosky_pipeline_tests.integration.command import EUROSKY, environment, eurosky
 from eurosky_pipeline_tests.pipeline import register
 
 LOCATION = {"repositoryLocationName": "eurosky_pipeline", "repositoryName": "__repository__"}
@@ -103,6 +103,22 @@ def test_a_run_launched_in_the_ui_moves_the_account(sandbox, registry: Registry,
     assert registry.get(token).state is State.PENDING_PREFS
     assert registry.get(token).progress_data["reconciliation_status"] == "complete"
     assert "eurosky/did" in {tag["key"] for tag in run["tags"]}
+
+
+def test_a_second_one_on_the_same_home_is_refused_and_doctor_sees_the_first(sandbox, registry: Registry, ask) -> None:
+    second = eurosky("up", "--port", "1", home=sandbox.home)
+    assert (second.exit_code, "runs already on the instance" in second.stderr) == (1, True), second.stderr
+
+    found: dict[str, dict] = {}
+
+    def is_running() -> bool:
+        found.update({row["name"]: row for row in eurosky("doctor", "--json", home=sandbox.home).json["checks"]})
+        return found["daemon"]["found"].startswith("runs; ")
+
+    wait_until(is_running, 90)  # its first heartbeats take some seconds
+    assert (found["database"]["verdict"], found["key"]["verdict"], found["Dagster"]["verdict"]) == ("ok", "ok", "ok")
+    assert "resume_waiting" in found["sensors"]["found"]
+    assert found["sandbox"]["found"].startswith("runs: ")
 
 
 def test_a_run_that_waits_to_try_again_is_stopped_within_seconds(sandbox, registry: Registry, ask) -> None:
