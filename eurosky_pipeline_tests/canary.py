@@ -16,7 +16,11 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from eurosky_pipeline_tests.postgres import PostgresServer
 
 
 def traces(secrets: Iterable[str], folder: Path) -> list[str]:
@@ -35,6 +39,37 @@ def traces(secrets: Iterable[str], folder: Path) -> list[str]:
 def traces_in_text(secrets: Iterable[str], text: str) -> list[str]:
     """How the secrets stand in a text, if they do."""
     return list(_found(list(_needles(secrets)), text.encode()))
+
+
+def traces_in_server(secrets: Iterable[str], server: PostgresServer, database: str) -> list[str]:
+    """Where they stand in a database of PostgreSQL: in every value of every table, in the files that it and the
+    server's journal are in, and in the server's log. A file is looked through for what is written plainly: what is
+    compressed or encoded in it is a table's value."""
+    needles = list(_needles(secrets))
+    found = [f"{where}: {name}" for where, value in _rows_of(server, database) for name in _found(needles, value)]
+    found += [f"log: {name}" for name in _found(needles, server.log().encode())]
+    plain = [(name, needle) for name, needle in needles if name.endswith((" utf-8", " json"))]
+    server.execute(database, "CHECKPOINT")
+    ((data, number),) = server.execute(
+        database, "SELECT current_setting('data_directory'), oid FROM pg_database WHERE datname = current_database()"
+    )
+    for folder in (Path(data) / "base" / str(number), Path(data) / "pg_wal"):
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            found += [f"{path.relative_to(data)}: {name}" for name in _found(plain, path.read_bytes())]
+    return list(dict.fromkeys(found))
+
+
+def _rows_of(server: PostgresServer, database: str) -> Iterator[tuple[str, bytes]]:
+    """Every value of every table, unpacked; a table's at once, between bytes that no secret has."""
+    tables = server.execute(
+        database,
+        "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables "
+        "WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')",
+    )
+    assert tables
+    for (table,) in tables:
+        rows = server.execute(database, f"SELECT * FROM {table}")
+        yield f"table {table}", b"\0\xff\0".join(_unpacked(value) for row in rows for value in row)
 
 
 def spellings(secret: str) -> dict[str, bytes]:
@@ -84,7 +119,7 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _unpacked(value: object) -> bytes:
-    data = value if isinstance(value, bytes) else str(value).encode()
+    data = bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
     with suppress(zlib.error):
         data = zlib.decompress(data, wbits=47)  # zlib and gzip
     return data

@@ -19,8 +19,9 @@ import pytest
 
 from eurosky_pipeline.registry.vault import new_key
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
-from eurosky_pipeline_tests.canary import traces, traces_in_text
+from eurosky_pipeline_tests.canary import traces, traces_in_server, traces_in_text
 from eurosky_pipeline_tests.integration.command import EUROSKY, Finished, environment, eurosky
+from eurosky_pipeline_tests.postgres import PASSWORD, PostgresServer
 from eurosky_pipeline_tests.relay_pds import Asked, RelayPds, refusal, relay_pds
 from eurosky_pipeline_tests.stub_pds import Answer
 
@@ -224,6 +225,8 @@ WITHOUT_A_SESSION = [
     has_another_vault_key,
 ]
 
+ON_POSTGRESQL = [meets_a_host_that_fails_at_every_blob_and_repeats_all_it_knows]
+
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_a_run_leaves_no_secret_behind_and_prints_none_when_it(case: Callable[[Stage], None], stage: Stage) -> None:
@@ -232,5 +235,22 @@ def test_a_run_leaves_no_secret_behind_and_prints_none_when_it(case: Callable[[S
     assert len(stage.passwords) >= 2
     assert stage.source.tokens | stage.destination.tokens or case in WITHOUT_A_SESSION
     assert traces([stage.account.did], stage.home), "it does look into the databases"
+    assert traces(stage.secrets, stage.home) == []
+    assert traces_in_text(stage.secrets, "\n".join(stage.said)) == []
+
+
+@pytest.mark.parametrize("case", ON_POSTGRESQL, ids=lambda case: case.__name__)
+def test_nor_does_it_leave_one_in_postgresql_its_files_or_its_log_when_it(
+    case: Callable[[Stage], None], stage: Stage, postgres_server: PostgresServer, empty_postgres_url: str
+) -> None:
+    key = new_key()
+    stage.variables |= {"EUROSKY_DATABASE_URL": empty_postgres_url, "EUROSKY_VAULT_KEY": key}
+    stage.passwords |= {key, PASSWORD}
+    database = empty_postgres_url.rsplit("/", 1)[1]
+    case(stage)
+    stage.run("migrations", "show", stage.token, "--json")
+    assert stage.source.tokens | stage.destination.tokens
+    assert traces_in_server([stage.account.did], postgres_server, database), "it does look into the database"
+    assert traces_in_server(stage.secrets, postgres_server, database) == []
     assert traces(stage.secrets, stage.home) == []
     assert traces_in_text(stage.secrets, "\n".join(stage.said)) == []

@@ -6,12 +6,15 @@ import sqlite3
 import zlib
 from base64 import b64encode, urlsafe_b64encode
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg2
 import pytest
 
-from eurosky_pipeline_tests.canary import spellings, traces, traces_in_text
+from eurosky_pipeline_tests.canary import spellings, traces, traces_in_server, traces_in_text
+from eurosky_pipeline_tests.postgres import PostgresServer
 
 SECRET = 'Canary "7é/+ \\x'
 OTHER = "another-secret"
@@ -58,6 +61,25 @@ def test_a_secret_is_found_in_a_database_and_in_what_is_not_in_its_main_file_yet
         database.execute("INSERT INTO t VALUES (?)", (value,))
         database.commit()
         assert any("table t" in line for line in traces([SECRET], tmp_path))
+
+
+def test_a_secret_is_found_in_a_table_of_postgresql_in_its_files_and_in_the_log(
+    postgres_server: PostgresServer, empty_postgres_url: str
+) -> None:
+    database = empty_postgres_url.rsplit("/", 1)[1]
+    run = partial(postgres_server.execute, database)
+    run("CREATE TABLE t (number integer, v bytea)")
+    assert traces_in_server([SECRET, OTHER], postgres_server, database) == []
+    run("INSERT INTO t VALUES (1, %s)", zlib.compress(SECRET.encode()))
+    assert {line.split(":")[0] for line in traces_in_server([SECRET], postgres_server, database)} == {"table public.t"}
+    run("CREATE TABLE gone (v text)")
+    run("INSERT INTO gone VALUES (%s)", OTHER)
+    run("DELETE FROM gone")
+    places = {line.split("/")[0] for line in traces_in_server([OTHER], postgres_server, database)}
+    assert places == {"base", "pg_wal"}
+    with pytest.raises(psycopg2.Error):
+        run("SELECT 1 / 0 AS x, %s", OTHER)
+    assert any(line.startswith("log:") for line in traces_in_server([OTHER], postgres_server, database))
 
 
 def test_a_secret_is_found_in_the_name_of_a_file(tmp_path: Path) -> None:
