@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None,
         validation_alias="EUROSKY_DATABASE_URL",
-        description="SQLAlchemy URL of the registry (unset: SQLite in `EUROSKY_HOME`)",
+        description="PostgreSQL of the registry and of Dagster, `postgresql://…` (unset: SQLite in `EUROSKY_HOME`)",
     )
     artifacts: Annotated[Path | S3Location | None, NoDecode] = Field(
         default=None,
