@@ -1,130 +1,41 @@
-"""The verdict: every blob in exactly one class, a search that ends, and a status that counts cannot fake."""
+"""The verdict: every blob in exactly one class, and a status that counts cannot fake."""
 
 from __future__ import annotations
 
-import csv
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
-from eurosky_pipeline.errors import FatalError, StoppedError
-from eurosky_pipeline.reconcile.books import Books
-from eurosky_pipeline.reconcile.reconcile import NO_VERDICT, Reconciliation, reconcile
+from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
 from eurosky_pipeline.reconcile.records import RecordComparison, RecordVerdict
-from eurosky_pipeline.reconcile.search import GONE_AFTER, MAX_FOREIGN, MAX_ROUNDS, BlobSearch
-from eurosky_pipeline.reconcile.verdicts import Verdict
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
-from eurosky_pipeline.transfer.manifest import ManifestRow
-from eurosky_pipeline.xrpc.errors import AuthError, HostUnreachable, RateLimited, RepoUnavailable
-from eurosky_pipeline.xrpc.retry import RetryPolicy
-from eurosky_pipeline_tests.fake_pds import FakePds, json_answer
-
-DATA_A, DATA_B, DATA_C = b"a", b"b", b"c"
-A, B, C = (cid_of(data, CODEC_RAW) for data in (DATA_A, DATA_B, DATA_C))
-ROOT = cid_of(b"the imported commit")
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-BEFORE, AFTER = NOW - timedelta(hours=1), NOW + timedelta(minutes=1)
-
-Again = Callable[[list[Cid]], list[BlobOutcome]]
-
-
-def server(*blobs: bytes, **fields: object) -> FakePds:
-    """A destination that stands at the imported repository and has these blobs."""
-    destination = FakePds("new.example", commit=str(ROOT), **fields)
-    for data in blobs:
-        destination.put(data)
-    return destination
-
-
-def row(cid: Cid, *, size_bytes: int | None = 1, is_referenced: bool = True) -> ManifestRow:
-    return ManifestRow(cid, "image/png", size_bytes, is_referenced, False, True, 1, "app.bsky.feed.post/x")
-
-
-def outcome(cid: Cid, kind: Outcome, text: str = "why", *, size_bytes: int = 1, at: datetime = BEFORE) -> BlobOutcome:
-    arrived = kind in (Outcome.TRANSFERRED, Outcome.ALREADY_THERE)
-    size_bytes = size_bytes if arrived else 0
-    return BlobOutcome(cid, kind, size_bytes=size_bytes, error_text="" if arrived else text, ended_at=at)
-
-
-@dataclass
-class Judged:
-    """What came out, with the rows of the report by CID, and what was asked to be fetched again."""
-
-    result: Reconciliation
-    rows: dict[str, dict[str, str]]
-    fetched: list[list[Cid]] = field(default_factory=list)
-    unrecorded: list[BlobOutcome] = field(default_factory=list)
-
-    def verdict(self, cid: Cid) -> tuple[str, str]:
-        return self.rows[str(cid)]["verdict"], self.rows[str(cid)]["reason"]
+from eurosky_pipeline.xrpc.errors import RateLimited
+from eurosky_pipeline_tests.fake_pds import json_answer
+from eurosky_pipeline_tests.judging import (
+    AFTER,
+    DATA_A,
+    DATA_B,
+    DATA_C,
+    ROOT,
+    A,
+    B,
+    C,
+    Judge,
+    announcing,
+    judge_in,
+    many,
+    outcome,
+    row,
+    server,
+)
 
 
 @pytest.fixture
-def judge(tmp_path: Path) -> Callable[..., Judged]:
-    def judge(
-        destination: FakePds,
-        rows: Sequence[ManifestRow],
-        ledger: Sequence[BlobOutcome] = (),
-        again: Again = lambda _: [],
-        *,
-        records: RecordComparison | None = None,
-        since: datetime | None = NOW,
-        imported_at: datetime | None = None,
-        retries: int = 0,
-        on_looked: Callable[[], None] = lambda: None,
-    ) -> Judged:
-        fetched: list[list[Cid]] = []
-
-        def copy_again(cids: list[Cid]) -> list[BlobOutcome]:
-            fetched.append(cids)
-            return again(cids)
-
-        in_order = sorted(rows, key=lambda row: str(row.blob_cid))
-        ledger = sorted(ledger, key=lambda outcome: str(outcome.blob_cid))
-        search = BlobSearch(
-            destination.client,
-            "did:plc:x",
-            Books(lambda: iter(in_order), lambda: iter(ledger), since=since, imported_at=imported_at),
-            copy_again,
-            workers=3,
-            stop=threading.Event(),
-            retry=RetryPolicy(retries, first_wait_s=0.01),
-            on_looked=on_looked,
-        )
-        report = tmp_path / "report.csv"
-        result = reconcile(search, ROOT, records or RecordComparison(), report)
-        with report.open(newline="") as file:
-            table = list(csv.DictReader(file))
-        assert len(table) == len({line["blob_cid"] for line in table}) == result.tally.blobs
-        return Judged(result, {line["blob_cid"]: line for line in table}, fetched, search.unrecorded)
-
-    return judge
-
-
-Judge = Callable[..., Judged]
-
-
-def giving(destination: FakePds, data: bytes) -> BlobOutcome:
-    """What a second try says that succeeds."""
-    return outcome(destination.put(data), Outcome.TRANSFERRED, at=AFTER, size_bytes=len(data))
-
-
-def many(count: int) -> dict[Cid, bytes]:
-    return {cid_of(data, CODEC_RAW): data for data in (b"blob %d" % n for n in range(count))}
-
-
-def announcing(size_bytes: int) -> Callable[[httpx.Request], httpx.Response | None]:
-    empty: list[bytes] = []
-    headers = {"content-length": str(size_bytes)}
-    return lambda request: (
-        httpx.Response(200, headers=headers, content=iter(empty)) if request.method == "HEAD" else None
-    )
+def judge(tmp_path: Path) -> Judge:
+    return judge_in(tmp_path)
 
 
 # What is true of a blob
@@ -256,317 +167,6 @@ def test_a_size_is_compared_with_what_a_record_says_where_both_are_known(
     assert [found.blob_cid for found in done.result.tally.sizes_shown] == ([A] if expected[1] else [])
     assert done.result.status == "complete"  # a record's mistake is moved as it is
     assert done.rows[str(A)]["claimed_bytes"] == ("" if claimed is None else str(claimed))
-
-
-# Fetching again, until nothing changes
-
-
-def test_a_missing_blob_is_fetched_again_and_recovered(judge: Judge) -> None:
-    destination = server(DATA_B, missing=[str(A)])
-
-    def again(cids: list[Cid]) -> list[BlobOutcome]:
-        destination.missing.clear()
-        return [giving(destination, DATA_A)]
-
-    done = judge(destination, [row(A), row(B)], [outcome(B, Outcome.TRANSFERRED)], again)
-    result = done.result
-    assert (result.status, result.missing_count, result.recovered, result.still_missing) == ("complete", 1, 1, 0)
-    assert done.verdict(A) == ("matched", "")
-    assert done.fetched == [[A]]
-
-
-def test_rounds_go_on_as_long_as_each_recovers_something(judge: Judge) -> None:
-    blobs = many(3)
-    destination = server()
-
-    def again(cids: list[Cid]) -> list[BlobOutcome]:
-        first = giving(destination, blobs[cids[0]])
-        return [first, *(outcome(cid, Outcome.FAILED, at=AFTER) for cid in cids[1:])]
-
-    done = judge(destination, [row(cid) for cid in blobs], [], again)
-    assert [len(cids) for cids in done.fetched] == [3, 2, 1]
-    assert (done.result.status, done.result.recovered, done.result.rounds) == ("complete", 3, 3)
-
-
-def test_there_are_no_more_rounds_than_a_few(judge: Judge) -> None:
-    blobs = many(20)
-    destination = server()
-    done = judge(destination, [row(cid) for cid in blobs], [], lambda cids: [giving(destination, blobs[cids[0]])])
-    assert len(done.fetched) == done.result.rounds == MAX_ROUNDS
-    assert (done.result.recovered, done.result.still_missing) == (5, 15)
-
-
-def test_a_second_try_that_says_yes_and_changes_nothing_is_no_recovery_and_the_last(judge: Judge) -> None:
-    done = judge(server(), [row(A)], [], lambda cids: [outcome(cid, Outcome.TRANSFERRED, at=AFTER) for cid in cids])
-    assert (done.result.status, done.result.recovered, done.result.still_missing) == ("partial", 0, 1)
-    assert "does not give it out" in done.verdict(A)[1]
-    assert done.fetched == [[A]]
-
-
-def test_a_destination_whose_list_never_shrinks_gets_each_blob_once_more_and_no_more(judge: Judge) -> None:
-    destination = server(missing=[str(A)])
-    done = judge(destination, [row(A)], [], lambda _: [giving(destination, DATA_A)])
-    assert done.fetched == [[A]]
-    assert done.verdict(A)[0] == "missing_at_destination"
-    assert done.result.status == "partial"
-
-
-def test_a_destination_that_lists_other_blobs_each_time_comes_to_an_end(judge: Judge) -> None:
-    destination = server(DATA_A)
-    asked: list[int] = []
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        asked.append(1)
-        rows = [{"cid": str(cid_of(b"%d %d" % (len(asked), n), CODEC_RAW)), "recordUri": "at://x"} for n in range(9)]
-        return json_answer({"blobs": rows})
-
-    destination.faults["listMissingBlobs"] = answer
-    done = judge(destination, [row(A)], [], lambda cids: [outcome(cid, Outcome.FAILED) for cid in cids])
-    assert len(done.fetched) <= MAX_ROUNDS
-    assert done.verdict(A)[0] == "matched"
-    assert len(done.rows) == 10
-
-
-def test_of_blobs_that_only_the_destination_names_a_bounded_number_is_tried_and_told(judge: Judge) -> None:
-    foreign = [cid_of(b"%d" % n, CODEC_RAW) for n in range(MAX_FOREIGN + 7)]
-    destination = server(DATA_A)
-    pages = [foreign[:1000], foreign[1000:], []]
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        page = int(request.url.params.get("cursor", "0"))
-        rows = [{"cid": str(cid), "recordUri": "at://x/y/z"} for cid in pages[page]]
-        return json_answer({"blobs": rows, **({"cursor": str(page + 1)} if rows else {})})
-
-    destination.faults["listMissingBlobs"] = answer
-    done = judge(destination, [row(A)], [], lambda cids: [outcome(cid, Outcome.MISSING_AT_SOURCE) for cid in cids])
-    assert [len(cids) for cids in done.fetched] == [MAX_FOREIGN]
-    assert len(done.rows) == 1 + MAX_FOREIGN
-    assert f"lists {MAX_FOREIGN + 7} blobs as missing that no imported record names" in done.result.error
-    assert done.result.status == "error"
-
-
-def test_a_blob_that_only_the_destination_names_is_in_the_report(judge: Judge) -> None:
-    done = judge(server(DATA_A, missing=[str(B)]), [row(A)], [outcome(A, Outcome.TRANSFERRED)])
-    assert done.verdict(B)[0] == "missing_at_destination"
-    assert done.fetched == [[B]]
-    assert done.result.status == "partial"
-
-
-FINAL = [Outcome.MISSING_AT_SOURCE, Outcome.TAKEN_DOWN, Outcome.TOO_LARGE, Outcome.CORRUPT_AT_SOURCE]
-
-
-@pytest.mark.parametrize("kind", FINAL)
-def test_what_this_run_has_found_out_is_not_tried_again(judge: Judge, kind: Outcome) -> None:
-    done = judge(server(), [row(A), row(B)], [outcome(A, kind, at=AFTER), outcome(B, Outcome.FAILED, at=AFTER)])
-    assert done.fetched == [[B]]
-    assert done.verdict(A)[1] == "why"
-
-
-@pytest.mark.parametrize("kind", FINAL)
-def test_what_an_earlier_run_has_found_out_is_tried_again(judge: Judge, kind: Outcome) -> None:
-    destination = server()
-    done = judge(destination, [row(A)], [outcome(A, kind, at=BEFORE)], lambda _: [giving(destination, DATA_A)])
-    assert done.fetched == [[A]]
-    assert done.verdict(A)[0] == "matched"
-
-
-@pytest.mark.parametrize("kind", FINAL)
-def test_what_a_round_has_found_out_is_not_tried_in_the_next(judge: Judge, kind: Outcome) -> None:
-    blobs = many(3)
-    destination = server()
-
-    def again(cids: list[Cid]) -> list[BlobOutcome]:
-        return [giving(destination, blobs[cids[0]]), *(outcome(cid, kind, at=AFTER) for cid in cids[1:])]
-
-    done = judge(destination, [row(cid) for cid in blobs], [], again)
-    assert [len(cids) for cids in done.fetched] == [3]
-    assert done.result.still_missing == 2
-
-
-def test_a_blob_that_is_vouched_for_and_not_there_is_fetched_again_too(judge: Judge) -> None:
-    destination = server()
-    ledger = [outcome(A, Outcome.TRANSFERRED, at=AFTER)]
-    done = judge(destination, [row(A)], ledger, lambda _: [giving(destination, DATA_A)], imported_at=NOW)
-    assert done.fetched == [[A]]
-    assert (done.result.missing_count, done.result.recovered) == (1, 1)
-
-
-def test_people_are_told_of_each_blob_that_is_asked_for(judge: Judge) -> None:
-    told: list[int] = []
-    judge(server(DATA_A, DATA_B), [row(A), row(B)], on_looked=lambda: told.append(1))
-    assert len(told) == 2
-
-
-# Hosts that do not answer
-
-
-def test_a_list_that_cannot_be_had_is_an_error_in_the_report_and_each_blob_is_asked_for_all_the_same(
-    judge: Judge,
-) -> None:
-    destination = server(DATA_A)
-    destination.faults["listMissingBlobs"] = lambda _: json_answer({}, 502)
-    done = judge(destination, [row(A)], [outcome(A, Outcome.TRANSFERRED)])
-    result, progress = done.result, done.result.as_progress()
-    assert (result.status, result.missing_count, result.still_missing) == ("error", None, None)
-    assert "new.example answered 502" in result.error
-    assert done.verdict(A)[0] == "matched"
-    assert (progress["reconciliation_status"], progress["reconciliation_still_missing"]) == ("error", None)
-    assert "502" in progress["reconciliation_error"]
-
-
-def test_without_a_list_the_ledger_is_not_enough(judge: Judge) -> None:
-    destination = server()
-    destination.faults["listMissingBlobs"] = destination.faults["getBlob"] = lambda _: json_answer({}, 502)
-    done = judge(destination, [row(A)], [outcome(A, Outcome.TRANSFERRED)])
-    assert done.verdict(A) == ("error", "it was sent, and the destination does not tell whether it has it")
-
-
-def test_a_server_that_knows_no_such_list_is_asked_for_each_blob(judge: Judge) -> None:
-    destination = server(DATA_A)
-    destination.faults["listMissingBlobs"] = lambda _: json_answer({"error": "MethodNotImplemented"}, 501)
-    done = judge(destination, [row(A), row(B)], [])
-    assert done.result.error == ""
-    assert (done.verdict(A)[0], done.verdict(B)[0]) == ("matched", "missing_at_destination")
-
-
-def test_a_list_is_asked_for_again_before_it_is_given_up(judge: Judge) -> None:
-    destination = server(DATA_A)
-    answers = iter([json_answer({}, 502), None])
-    destination.faults["listMissingBlobs"] = lambda _: next(answers)
-    assert judge(destination, [row(A)], retries=1).result.status == "complete"
-
-
-def test_a_destination_that_is_gone_is_not_asked_for_every_blob(judge: Judge) -> None:
-    destination = server()
-
-    def broken(request: httpx.Request) -> httpx.Response:
-        raise httpx.ReadError("reset", request=request)
-
-    destination.faults["getBlob"] = broken
-    done = judge(destination, [row(cid) for cid in many(200)])
-    assert GONE_AFTER <= destination.asked.count("getBlob") <= GONE_AFTER + 10
-    assert done.result.status == "error"
-    assert "does not answer any more" in done.result.error
-    assert done.result.tally.counts[Verdict.ERROR] == 200
-    assert done.fetched == []
-
-
-@pytest.mark.parametrize(
-    "problem",
-    [HostUnreachable("ten in a row"), RateLimited("slowly", retry_after_s=3), RepoUnavailable("the account is gone")],
-    ids=lambda problem: problem.code,
-)
-def test_a_second_transfer_that_fails_whole_is_told_and_blocks_nothing(judge: Judge, problem: Exception) -> None:
-    def again(_: list[Cid]) -> list[BlobOutcome]:
-        raise problem
-
-    ledger = [outcome(A, Outcome.FAILED), outcome(B, Outcome.TRANSFERRED, at=AFTER)]
-    done = judge(server(DATA_B), [row(A), row(B)], ledger, again, imported_at=NOW)
-    assert (done.result.status, done.result.error) == ("error", str(problem))
-    assert (done.verdict(A)[0], done.verdict(B)[0]) == ("missing_at_destination", "matched")
-    assert done.result.rate_limit is None
-
-
-@pytest.mark.parametrize("problem", [AuthError("revoked"), StoppedError("asked to"), FatalError("disk", code="disk")])
-def test_what_a_person_has_to_see_to_is_raised(judge: Judge, problem: Exception) -> None:
-    def again(_: list[Cid]) -> list[BlobOutcome]:
-        raise problem
-
-    with pytest.raises(type(problem)):
-        judge(server(), [row(A)], [], again)
-
-
-def test_a_refused_session_is_raised(judge: Judge) -> None:
-    destination = server()
-    destination.faults["listMissingBlobs"] = lambda _: json_answer({"error": "AuthenticationRequired"}, 401)
-    with pytest.raises(AuthError):
-        judge(destination, [row(A)])
-
-
-# Hosts that ask for patience
-
-
-def limited(seconds: int) -> httpx.Response:
-    return httpx.Response(429, headers={"retry-after": str(seconds)}, content=iter([b'{"error": "RateLimitExceeded"}']))
-
-
-def test_a_limit_until_tomorrow_in_a_second_transfer_is_handed_on_once_all_is_written_down(judge: Judge) -> None:
-    limit = RateLimited("1000 a day", retry_after_s=80_000)
-
-    def again(_: list[Cid]) -> list[BlobOutcome]:
-        raise limit
-
-    vouched = outcome(B, Outcome.TRANSFERRED, at=AFTER)
-    done = judge(server(DATA_B), [row(A), row(B)], [outcome(A, Outcome.FAILED), vouched], again, imported_at=NOW)
-    assert done.result.rate_limit is limit
-    assert (done.verdict(A)[0], done.verdict(B)[0]) == ("missing_at_destination", "matched")
-
-
-def test_a_limit_upon_looking_is_handed_on_where_the_ledger_does_not_vouch(judge: Judge) -> None:
-    destination = server(DATA_A)
-    destination.faults["getBlob"] = lambda _: limited(4000)
-    done = judge(destination, [row(A)], [outcome(A, Outcome.FAILED)], imported_at=NOW)
-    assert done.result.rate_limit is not None
-    assert done.result.rate_limit.retry_after_s == 4000
-    assert done.fetched == []
-
-
-def test_a_limit_upon_looking_is_no_circle_what_the_ledger_vouches_for_is_asked_for_last(judge: Judge) -> None:
-    blobs = many(60)
-    unsure = list(blobs)[30:35]
-    destination = server(*blobs.values())
-    asked: list[str] = []
-
-    def answer(request: httpx.Request) -> httpx.Response | None:
-        asked.append(request.url.params["cid"])
-        return limited(4000) if len(asked) > 20 else None
-
-    destination.faults["getBlob"] = answer
-    ledger = [outcome(cid, Outcome.TRANSFERRED, at=AFTER, size_bytes=len(blobs[cid])) for cid in blobs]
-    ledger = [replace(entry, outcome=Outcome.FAILED) if entry.blob_cid in unsure else entry for entry in ledger]
-    done = judge(destination, [row(cid) for cid in blobs], ledger, imported_at=NOW)
-    assert set(asked[:5]) == set(map(str, unsure))
-    assert len(asked) < 30
-    assert (done.result.status, done.result.rate_limit) == ("complete", None)
-    assert done.result.vouched_for >= 60 - 20
-    assert done.fetched == []
-
-
-def test_a_blob_that_was_accepted_before_the_limit_is_not_told_to_be_missing(judge: Judge) -> None:
-    destination = server()
-
-    def again(_: list[Cid]) -> list[BlobOutcome]:
-        destination.faults["getBlob"] = lambda _: limited(4000)
-        return [giving(destination, DATA_A)]
-
-    done = judge(destination, [row(A)], [], again, imported_at=NOW)
-    assert done.verdict(A) == ("matched", "")
-    assert (done.result.vouched_for, done.result.still_missing) == (1, None)
-    assert done.result.rate_limit is not None
-
-
-def test_a_limit_that_keeps_a_listed_blob_from_being_fetched_is_handed_on(judge: Judge) -> None:
-    destination = server(DATA_A, missing=[str(A)])
-    destination.faults["getBlob"] = lambda _: limited(4000)
-    done = judge(destination, [row(A)], [outcome(A, Outcome.TRANSFERRED, at=AFTER)], imported_at=NOW)
-    assert done.result.rate_limit is not None
-    assert done.verdict(A)[0] == "missing_at_destination"
-
-
-def test_what_this_run_knows_not_to_be_had_is_no_reason_to_wait(judge: Judge) -> None:
-    destination = server()
-    destination.faults["getBlob"] = lambda _: limited(4000)
-    done = judge(destination, [row(A)], [outcome(A, Outcome.MISSING_AT_SOURCE, at=AFTER)])
-    assert done.verdict(A) == ("missing_at_source", "why")
-    assert done.result.rate_limit is None
-
-
-def test_what_arrived_before_the_import_is_not_vouched_for(judge: Judge) -> None:
-    destination = server()
-    destination.faults["getBlob"] = lambda _: limited(4000)
-    done = judge(destination, [row(A)], [outcome(A, Outcome.TRANSFERRED, at=BEFORE)], imported_at=NOW)
-    assert done.result.vouched_for == 0
-    assert done.result.rate_limit is not None
 
 
 # The account as a whole
