@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -66,9 +66,14 @@ def take_offers(connection: Connection, vault: Vault, offers: Sequence[Offer], n
     """
     active = active_by_did(connection, [offer.new.did for offer in offers])
     taken = [judge(active, offer) for offer in offers]
-    missing = [offer for offer in offers if offer.new.did not in active]
-    if missing:
-        connection.execute(insert(migrations), [new_row(offer.token, offer.new, now) for offer in missing])
+    # a microsecond apart, so that they are found in the order in which they came
+    rows = [
+        new_row(offer.token, offer.new, now + timedelta(microseconds=place))
+        for place, offer in enumerate(offers)
+        if offer.new.did not in active
+    ]
+    if rows:  # in the order of their DIDs: two lists in different orders would wait for each other
+        connection.execute(insert(migrations), sorted(rows, key=lambda row: str(row["did"])))
     _store_passwords(
         connection,
         vault,

@@ -184,3 +184,35 @@ def test_no_other_migration_of_the_account_is_taken_while_one_waits(migration: M
     put_off(registry, migration.token, ago(1))
     with pytest.raises(ConflictError, match=f"already has an active migration, {migration.token}"):
         registry.add(NewMigration(migration.did, "https://old.example", "https://new.example"), {})
+
+
+def test_however_many_are_new_a_tick_looks_at_so_many_and_the_next_goes_on_behind_them(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "MAX_LOOKED_AT_PER_TICK", 3)
+    monkeypatch.setattr(sensors, "MAX_STARTS_PER_TICK", 2)
+    added = [
+        registry.add(NewMigration(f"did:plc:{letter * 24}", "https://old.example", "https://new.example"), {}).token
+        for letter in "abcde"
+    ]
+    with DagsterInstance.ephemeral() as instance:
+        run_of(instance, added[0], DagsterRunStatus.STARTED)
+
+        def next_tick(cursor: str | None) -> tuple[list[str], str | None]:
+            context = build_sensor_context(instance=instance, cursor=cursor)
+            result = new_migrations(context)
+            assert isinstance(result, SensorResult | SkipReason)
+            requests = result.run_requests if isinstance(result, SensorResult) else []
+            return [str(request.partition_key) for request in requests], context.cursor
+
+        first, cursor = next_tick(None)
+        assert first == added[1:3]
+        second, cursor = next_tick(cursor)
+        assert second == added[3:]
+        assert not cursor  # it begins anew
+        for token in added:
+            run_of(instance, token, DagsterRunStatus.STARTED)
+        none, cursor = next_tick(cursor)
+        assert (none, bool(cursor)) == ([], True)
+        assert next_tick(cursor) == ([], "")
+        assert next_tick("edited by hand")[0] == []
