@@ -277,7 +277,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_input=False))
+        faults = "; ".join(
+            f"{'.'.join(map(str, f['loc']))}: {f['msg'].removeprefix('Value error, ')}"
+            for f in error.errors(include_input=False)
+        )
         raise SettingsError(
             f"the environment holds a setting that cannot be used: {faults}",
             hint="correct it, or unset it to get the default; .env.example lists them all",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from eurosky_pipeline.transfer.progress import ProgressSink
 
 EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING = 0, 1, 3, 4
+_REASONS_SHOWN = 10
 STOPPED, CANCELLED = "stopped", "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one foreground run ended. `resume_at` (ISO 8601, UTC) is None unless the migration waits."""
+    """How one foreground run ended. `resume_at` (ISO 8601, UTC) is None unless the migration waits.
+
+    `report` is where the reconciliation's table of blobs is, empty where the run did not come so far; `kept_back` says
+    why blobs are not there, a sentence for each reason.
+    """
 
     token: str
     did: str
@@ -37,6 +43,8 @@ class Outcome:
     error: str
     warnings: tuple[str, ...]
     exit_code: int
+    report: str = ""
+    kept_back: tuple[str, ...] = ()
 
 
 @click.command()
@@ -174,7 +182,29 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
         error=error,
         warnings=(*_asset_warnings(result), *(_warnings(progress) if result.success else ())),
         exit_code=code,
+        report=_report(result),
+        kept_back=_kept_back(registry, token) if code == EXIT_PARTIAL else (),
     )
+
+
+def _report(result: ExecuteInProcessResult) -> str:
+    """Where the run has put the reconciliation's table."""
+    for event in result.all_events:
+        if event.is_step_materialization and event.materialization.asset_key.path == ["reconciliation_report"]:
+            return str(event.materialization.metadata["path"].value)
+    return ""
+
+
+def _kept_back(registry: Registry, token: str) -> tuple[str, ...]:
+    """Why blobs are not at the destination, by the ledger: each reason with its number and one example, which names the
+    limit where a limit it was."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for outcome in registry.each_outcome(token):
+        if not outcome.is_there:
+            counts[outcome.error_code] += 1
+            examples.setdefault(outcome.error_code, outcome.error_text)
+    return tuple(f"{count} {code or 'unknown'}: {examples[code]}" for code, count in counts.most_common(_REASONS_SHOWN))
 
 
 def _asset_warnings(result: ExecuteInProcessResult) -> tuple[str, ...]:
@@ -229,7 +259,9 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
         elif outcome.error:
             tell(f"{outcome.token}: {outcome.error} [{outcome.error_code}]")
         elif outcome.exit_code == EXIT_PARTIAL:
-            tell(f"{outcome.token}: {outcome.failed_blobs} blobs are not there; its reconciliation report names them")
+            tell(f"{outcome.token}: {outcome.failed_blobs} blobs are not there; {outcome.report} names them")
+            for reason in outcome.kept_back:
+                tell(f"  {reason}")
         for warning in outcome.warnings:
             tell(f"{outcome.token}: {warning}")
 

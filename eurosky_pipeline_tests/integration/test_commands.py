@@ -91,9 +91,13 @@ def test_a_migration_from_add_over_check_to_show(sandbox, account: dict[str, str
 def test_a_lost_blob_is_exit_code_3(sandbox, account: dict[str, str]) -> None:
     folder = sandbox.home / "sandbox" / "source" / "blobs" / account["did"]
     next(path for path in folder.iterdir() if path.is_file()).unlink()
-    done = eurosky("migrate", add(sandbox, account), home=sandbox.home)
+    token = add(sandbox, account)
+    done = eurosky("migrate", token, home=sandbox.home)
     assert done.exit_code == 3
-    assert "1 blobs are not there" in done.stderr
+    report = sandbox.home / "artifacts" / token / "reconciliation_report.csv"
+    assert f"1 blobs are not there; {report} names them" in done.stderr
+    assert "  1 missing_at_source: " in done.stderr
+    assert report.is_file()
 
 
 def test_a_wrong_password_is_exit_code_1_and_shown_nowhere(sandbox, account: dict[str, str]) -> None:
