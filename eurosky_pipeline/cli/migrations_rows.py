@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from eurosky_pipeline.errors import EuroskyError
 
 if TYPE_CHECKING:
     from eurosky_pipeline.registry.migration import Migration
+    from eurosky_pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,19 @@ def print_done(
             tell(told(each))
         if each.note:
             tell(f"  {each.note}")
+
+
+def report_of(settings: Settings, migration: Migration) -> str | None:
+    """Where the reconciliation's report is, a CSV file with a verdict on every blob; on S3, where it was put."""
+    from eurosky_pipeline.artifacts.workspace import REPORT_CSV
+
+    if "reconciliation_status" not in migration.progress_data or migration.purged_at is not None:
+        return None
+    location = settings.resolved_artifacts
+    if not isinstance(location, Path):
+        return f"{location}/{migration.token}/{REPORT_CSV}"
+    path = location / migration.token / REPORT_CSV
+    return str(path) if path.exists() else None
 
 
 def row(migration: Migration) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from eurosky_pipeline.cli.meter import human_bytes, human_duration
-from eurosky_pipeline.cli.migrations_rows import row
+from eurosky_pipeline.cli.migrations_rows import report_of, row
 from eurosky_pipeline.cli.output import json_option, json_text, moment, print_pairs, print_table
 from eurosky_pipeline.cli.spool import JsonArray
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from eurosky_pipeline.registry.attempts import Attempt
     from eurosky_pipeline.registry.migration import Migration
     from eurosky_pipeline.registry.registry import Registry
-    from eurosky_pipeline.settings import Settings
 
 BLOBS_SHOWN: Final = 20
 _PAGE_ROWS: Final = 200
@@ -42,7 +40,7 @@ def show(token: str, *, all_blobs: bool, is_json: bool) -> None:
     settings = load_settings()
     with closing(open_registry(settings)) as registry:
         migration, history = registry.get(token), registry.attempts_of(token)
-        report = _report(settings, migration)
+        report = report_of(settings, migration)
         blobs = islice(_not_transferred(registry, migration), None if all_blobs else BLOBS_SHOWN)
         if is_json:
             _print_json(migration, history, report, blobs)
@@ -207,16 +205,3 @@ def _is_held(migration: Migration) -> bool:
     from eurosky_pipeline.registry.cancellation import is_held
 
     return is_held(migration, datetime.now(UTC))
-
-
-def _report(settings: Settings, migration: Migration) -> str | None:
-    """Where the reconciliation's report is; on S3, where it was put."""
-    from eurosky_pipeline.artifacts.workspace import REPORT_CSV
-
-    if "reconciliation_status" not in migration.progress_data or migration.purged_at is not None:
-        return None
-    location = settings.resolved_artifacts
-    if not isinstance(location, Path):
-        return f"{location}/{migration.token}/{REPORT_CSV}"
-    path = location / migration.token / REPORT_CSV
-    return str(path) if path.exists() else None

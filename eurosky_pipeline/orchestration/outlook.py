@@ -1,4 +1,5 @@
-"""What becomes of a step that has failed: it is tried again in its run, put off until a host's limit ends, or given up.
+"""What becomes of a step that has failed: it is tried again in its run, put off until a host's limit
+or rest ends, or given up.
 
 This is the outermost layer of retries. Within a step, `xrpc.retry` has tried the single request again before.
 """
@@ -51,11 +52,11 @@ def outlook(
     if not isinstance(error, TransientError):
         return None
     told_s = error.retry_after_s
-    if isinstance(error, RateLimited) and told_s is not None and told_s > max_wait_s:
+    if told_s is not None and told_s > max_wait_s:  # a limit, or a host that is down and says until when
         wait_s = min(told_s, LONGEST_WAIT_S)
         return ComeBack(wait_s + min(wait_s * _SPREAD, _LONGEST_SPREAD_S) * chance())
     attempts = RATE_LIMITED_ATTEMPTS if isinstance(error, RateLimited) else ATTEMPTS
     if failures >= attempts:
         return None
-    wait_s = float(failures**4 + 2) if told_s is None else told_s
-    return TryAgain(min(wait_s, max_wait_s), failures + 1, attempts)
+    wait_s = min(float(failures**4 + 2), max_wait_s) if told_s is None else told_s
+    return TryAgain(wait_s, failures + 1, attempts)

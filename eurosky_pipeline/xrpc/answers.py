@@ -80,9 +80,9 @@ _MAIN_PASSWORD = "use the account's main password, not an app password"  # noqa:
 _WRONG_HOST = "check the DID, and that this is the host that holds the account now"
 _CREDENTIALS = (
     "check the password, and that the account exists on this host (create it there, deactivated, first); "
-    "then add the migration again"
+    "then give it anew with `eurosky migrations retry`"
 )
-_AGAIN = "the session or the password has been revoked; add the migration again with a new one"
+_AGAIN = "the session or the password has been revoked; give a new one with `eurosky migrations retry`"
 _UPLOAD_LIMIT = "the destination's operator can raise its upload limit"
 _TAKEN = "choose another one; on this host an account, perhaps a deactivated one, has it"
 _LOST = "the host has lost this blob; nobody can fetch it from there"

@@ -81,8 +81,9 @@ def test_a_destination_is_logged_in_to_once_a_run_and_a_source_not_before_it_ask
 def test_a_destination_needs_a_password_and_a_source_does_not(pds, stub) -> None:
     step = step_of(stub.url, stub.url)
     describe_server(pds.source(step))
-    with pytest.raises(SettingsError, match="no destination password"):
+    with pytest.raises(SettingsError, match="no destination password") as caught:
         pds.destination(step)
+    assert f"`eurosky migrations retry {step.token} --destination-password-env VAR`" in caught.value.hint
 
 
 def test_a_later_step_is_not_stopped_by_the_stop_of_one_before(pds, stub) -> None:

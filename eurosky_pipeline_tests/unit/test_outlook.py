@@ -35,8 +35,10 @@ def test_a_longer_limit_is_left_to_another_run_however_often_the_step_has_failed
     assert after(RateLimited("x", retry_after_s=120.1), failures) == ComeBack(120.1)
 
 
-def test_a_host_that_failed_and_names_a_longer_time_is_waited_for_as_long_as_a_run_waits() -> None:
-    assert after(ServerFault("x", retry_after_s=3600)) == TryAgain(120, 2, 3)
+@pytest.mark.parametrize("failures", [1, 3, 99])
+def test_a_host_that_is_down_and_names_a_longer_time_is_left_to_another_run(failures: int) -> None:
+    assert after(ServerFault("x", retry_after_s=3600), failures) == ComeBack(3600)
+    assert after(ServerFault("x", retry_after_s=120)) == TryAgain(120, 2, 3)
 
 
 @pytest.mark.parametrize("told_s", [86_400.0, 86_401.0, 90 * 86_400.0, float("inf")])
