@@ -43,11 +43,16 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a process took: `cpu_s` user and system seconds, `peak_mb` of memory in 10⁶ bytes; and what it printed."""
+    """What a process took: `cpu_s` user and system seconds, `peak_mb` of memory in 10⁶ bytes; and what it printed.
+
+    Attributes:
+        wall_s: on the clock, its start included.
+    """
 
     cpu_s: float
     peak_mb: float
     result: Any
+    wall_s: float = 0.0
 
 
 class Measurements:
@@ -94,7 +99,7 @@ def launch(words: Sequence[object]) -> Taken:
     taken = json.loads(done.stdout)
     if taken["exit_code"] != 0:
         raise RuntimeError(f"it failed: {' '.join(map(str, words))}\n{taken['output']}")
-    return Taken(taken["cpu_s"], taken["peak_bytes"] / 1e6, json.loads(taken["output"]))
+    return Taken(taken["cpu_s"], taken["peak_bytes"] / 1e6, json.loads(taken["output"]), taken["wall_s"])
 
 
 def _words(command: str, repository: Repository) -> list[object]:

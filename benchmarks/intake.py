@@ -1,0 +1,155 @@
+"""A long list handed in twice, on both databases: `make bench`, or `python -m benchmarks.intake --help`.
+
+Each command is a process of its own, measured whole, as an operator would start it. What it takes for an empty list is
+its start: those seconds are subtracted, and memory is told above that.
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from benchmarks.document import replace_table, tell
+from benchmarks.measuring import EUROSKY, Taken, launch
+from eurosky_pipeline_tests.postgres import running_postgres
+
+_HEADER = "did,handle,source_pds,destination_pds,destination_password"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_MOST_MB = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table: a command, and what it took beyond `idle`."""
+
+    database: str
+    command: str
+    taken: Taken
+    idle: Taken
+
+    @property
+    def wall_s(self) -> float:
+        return max(0.0, self.taken.wall_s - self.idle.wall_s)
+
+    @property
+    def above_mb(self) -> float:
+        return max(0.0, self.taken.peak_mb - self.idle.peak_mb)
+
+
+def main() -> None:
+    """Measure, and print the table; `--write` puts it in its document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace the table between the marks in FILE")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        accounts, nobody = Path(folder) / "accounts.csv", Path(folder) / "nobody.csv"
+        write_list(accounts, options.rows)
+        write_list(nobody, 0)
+        size_mb = accounts.stat().st_size / 1e6
+        lines = [*_on_sqlite(Path(folder), accounts, nobody), *_on_postgresql(Path(folder), accounts, nobody)]
+    for line in lines:
+        _check(line, options.rows)
+    table = "\n".join(
+        [
+            f"A list of {options.rows:,} accounts ({size_mb:.1f} MB); Python {sys.version.split()[0]}, "
+            f"{os.cpu_count()} processors.",
+            "",
+            *_table(lines, options.rows),
+        ]
+    )
+    print(table)
+    if options.write:
+        replace_table(options.write, "intake", table)
+
+
+def write_list(file: Path, rows: int) -> None:
+    """A list in CSV, the same each time: a DID, a handle and a password for each account, of seven servers."""
+    chance = random.Random(6)
+    with file.open("w") as stream:
+        stream.write(f"{_HEADER}\n")
+        for number in range(rows):
+            did = "did:plc:" + "".join(chance.choices(_ALPHABET, k=24))
+            stream.write(
+                f"{did},user{number}.example.com,https://pds{number % 7}.old.example,https://new.example,"
+                f"{chance.getrandbits(64):016x}\n"
+            )
+
+
+def _on_sqlite(folder: Path, accounts: Path, nobody: Path) -> Iterator[Line]:
+    with _environment(EUROSKY_HOME=str(folder / "sqlite")):
+        yield from _measure("SQLite", accounts, nobody)
+
+
+def _on_postgresql(folder: Path, accounts: Path, nobody: Path) -> Iterator[Line]:
+    with running_postgres() as server:
+        url, key = server.url(server.create()), Fernet.generate_key().decode()
+        home = str(folder / "postgresql")
+        with _environment(EUROSKY_HOME=home, EUROSKY_DATABASE_URL=url, EUROSKY_VAULT_KEY=key):
+            yield from _measure("PostgreSQL", accounts, nobody)
+
+
+def _measure(database: str, accounts: Path, nobody: Path) -> Iterator[Line]:
+    importing = [EUROSKY, "migrations", "import", "--json"]
+    launch([*importing, nobody])  # makes the schema
+    idle = launch([*importing, nobody])
+    commands = {
+        "`import`": [*importing, accounts],
+        "`import` again": [*importing, accounts],
+        "`import --dry-run`": [*importing, "--dry-run", accounts],
+        "`list --json`": [EUROSKY, "migrations", "list", "--json"],
+        "`export --output`": [EUROSKY, "migrations", "export", "--output", accounts.with_suffix(".exported"), "--json"],
+    }
+    for name, words in commands.items():
+        taken = launch(words)
+        tell(f"{database}: {name} {taken.wall_s:.1f} s with its start, {taken.peak_mb:.0f} MB")
+        yield Line(database, name, taken, idle)
+
+
+def _check(line: Line, rows: int) -> None:
+    """Raises RuntimeError if a command did not do what it was measured for."""
+    result = line.taken.result
+    told = {"added": 0, "unchanged": rows, "rejected": []} if "import" in line.command else rows
+    if line.command == "`import`":
+        told = {"added": rows, "unchanged": 0, "rejected": []}
+    found = len(result) if isinstance(result, list) else result.get("migrations", result)
+    if found != told:
+        raise RuntimeError(f"{line.database}: {line.command} came to something else than {told}")
+
+
+def _table(lines: list[Line], rows: int) -> Iterator[str]:
+    yield "| database | command | seconds | CPU seconds | rows/s | memory above idle | must |"
+    yield "|---|---|---|---|---|---|---|"
+    for line in lines:
+        cpu_s = max(0.0, line.taken.cpu_s - line.idle.cpu_s)
+        verdict = "" if line.above_mb <= _MOST_MB else " (not met)"
+        yield (
+            f"| {line.database} | {line.command} | {line.wall_s:.1f} | {cpu_s:.1f} | "
+            f"{rows / max(line.wall_s, 0.01):,.0f} | {line.above_mb:.1f} MB | ≤ {_MOST_MB} MB{verdict} |"
+        )
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """What the commands find in their environment: these settings, and no other of ours."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith(("EUROSKY", "DAGSTER"))]:
+        del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+if __name__ == "__main__":
+    main()
