@@ -87,7 +87,10 @@ def _print_sections(
         _section("progress", list(progress.items()))
     if history:
         click.echo("\nattempts")
-        print_table(["", "run", "began", "took", "ended in", "because"], [_attempt_cells(each) for each in history])
+        print_table(
+            ["", "run", "began", "took", "ended in", "because"],
+            [_attempt_cells(each, is_held=_is_held(migration)) for each in history],
+        )
     _print_blobs(blobs, len(_failed_blobs(migration)))
 
 
@@ -135,9 +138,11 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _attempt_cells(attempt: Attempt) -> tuple[object, ...]:
-    ended_at = attempt.ended_at
-    took = human_duration((ended_at - attempt.started_at).total_seconds()) if ended_at else "under way"
+def _attempt_cells(attempt: Attempt, *, is_held: bool) -> tuple[object, ...]:
+    if attempt.ended_at is not None:
+        took = human_duration((attempt.ended_at - attempt.started_at).total_seconds())
+    else:
+        took = "under way" if is_held else "its run has died"
     because = f"{_short(attempt.error_text or '')} [{attempt.error_code}]" if attempt.error_code else ""
     return attempt.number, attempt.holder, moment(attempt.started_at), took, attempt.ended_in or "", because
 

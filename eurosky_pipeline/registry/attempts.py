@@ -70,11 +70,16 @@ def begin_attempt(
     connection: Connection, token: str, number: int, holder: str, state: str, lost_at: datetime | None, now: datetime
 ) -> None:
     """`lost_at`: when the lease of the one before ran out, if it never let go."""
-    lost = {"ended_at": min(lost_at or now, now), "error_code": RUN_LOST, "error_text": "the run ended without a word"}
-    connection.execute(update(attempts).where(attempts.c.token == token, _is_open()).values(**lost))
+    end_lost_attempt(connection, token, lost_at, now)
     connection.execute(
         insert(attempts).values(token=token, number=number, holder=holder, started_at=now, started_in=state)
     )
+
+
+def end_lost_attempt(connection: Connection, token: str, lost_at: datetime | None, now: datetime) -> None:
+    """What is under way has ended without a word, if there is any: its run has not let go, and has lost its lease."""
+    lost = {"ended_at": min(lost_at or now, now), "error_code": RUN_LOST, "error_text": "the run ended without a word"}
+    connection.execute(update(attempts).where(attempts.c.token == token, _is_open()).values(**lost))
 
 
 def end_attempt(connection: Connection, token: str, state: State, code: str, text: str, now: datetime) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select, update
 
 from eurosky_pipeline.errors import ConflictError
+from eurosky_pipeline.registry.attempts import end_lost_attempt
 from eurosky_pipeline.registry.credentials import delete_passwords
 from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.migration import Migration
@@ -51,6 +52,7 @@ def request_cancel(connection: Connection, token: str, now: datetime, *, is_fini
         first_wish = func.coalesce(migrations.c.cancel_requested_at, now)
         connection.execute(update(migrations).where(migrations.c.token == token).values(cancel_requested_at=first_wish))
     else:
+        end_lost_attempt(connection, token, migration.lease_expires_at, now)
         _give_up(connection, [token], now)
 
 

@@ -77,6 +77,8 @@ def test_a_run_is_asked_and_cancels_as_it_lets_go(registry: Registry, token: str
     assert (after.state, after.stopped_in) == (State.CANCELLED, State.PENDING_BLOBS)
     assert (after.cancel_requested_at, after.lease_expires_at) == (None, None)
     assert not has_passwords(registry, token)
+    (attempt,) = registry.attempts_of(token)
+    assert (attempt.ended_in, attempt.error_code) == (State.CANCELLED, None)
 
 
 def test_only_what_was_asked_for_is_cancelled_when_a_run_lets_go(registry: Registry, token: str) -> None:
@@ -109,6 +111,9 @@ def test_a_wish_whose_run_has_died_is_fulfilled_by_asking_again(registry: Regist
     time.sleep(0.25)
     assert registry.request_cancel(token).state is State.CANCELLED
     assert registry.is_cancel_wanted(token), "the run was only asleep, and wakes up"
+    (attempt,) = registry.attempts_of(token)
+    assert (attempt.error_code, attempt.ended_in) == ("run_lost", None)
+    assert attempt.ended_at is not None
 
 
 def test_what_is_finished_is_given_up_only_where_that_is_meant(registry: Registry, token: str) -> None:

@@ -93,6 +93,12 @@ def test_who_works_on_it_and_until_when_and_whether_it_is_to_end(registry: Regis
     assert as_json(token)["lease"] is None
 
 
+def test_an_attempt_whose_run_has_died_is_not_under_way(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", -1)
+    assert "its run has died" in show(token)
+    assert "under way" not in show(token)
+
+
 def test_blobs_that_did_not_arrive_are_named_with_size_and_reason_the_first_ones_of_many(
     registry: Registry, token: str
 ) -> None:
