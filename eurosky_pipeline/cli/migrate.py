@@ -161,6 +161,7 @@ def _outcome(token: str, registry: Registry, result: ExecuteInProcessResult, *, 
         error_code, error = STOPPED, "stopped; what is done is kept, and running it again goes on from there"
     elif not result.success:
         error_code, error = _failure(result)
+        error = error.removeprefix(f"[{token}] ")  # as the UI, which lists runs, has it
     elif migration.state is State.WAITING:
         error_code, error = migration.error_code or "", migration.error_text or ""
     if not result.success:
@@ -257,7 +258,8 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
         if outcome.exit_code == EXIT_WAITING:
             tell(f"{outcome.token}: {waiting_line(outcome)}")
         elif outcome.error:
-            tell(f"{outcome.token}: {outcome.error} [{outcome.error_code}]")
+            name = "" if outcome.error.startswith(outcome.token) else f"{outcome.token}: "
+            tell(f"{name}{outcome.error} [{outcome.error_code}]")
         elif outcome.exit_code == EXIT_PARTIAL:
             tell(f"{outcome.token}: {outcome.failed_blobs} blobs are not there; {outcome.report} names them")
             for reason in outcome.kept_back:

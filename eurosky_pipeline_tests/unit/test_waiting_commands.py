@@ -95,6 +95,15 @@ def test_a_run_that_ends_in_waiting_says_for_whom_until_when_and_what_then(
     assert "waits until" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [("EURO-1 is cancelled", "EURO-1 is cancelled [x]\n"), ("it broke", "EURO-1: it broke [x]\n")],
+)
+def test_an_error_names_its_migration_once(error: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _print_outcomes([replace(outcome(EXIT_FAILED), error=error, error_code="x")])
+    assert capsys.readouterr().err == said
+
+
 def test_of_several_runs_the_worst_end_is_the_exit_code() -> None:
     assert EXIT_WAITING == 4
     assert sorted([EXIT_FAILED, EXIT_DONE, EXIT_WAITING, EXIT_PARTIAL], key=severity) == [
