@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import botocore.exceptions as boto
 from fsspec.exceptions import FSTimeoutError
-from s3fs.utils import FileExpired
 
 from eurosky_pipeline.errors import EuroskyError, FatalError, TransientError
 
@@ -37,6 +36,7 @@ _BAD_KEYS = {
     "TokenRefreshRequired",
     "RequestTimeTooSkewed",
 }
+_REPLACED = {"PreconditionFailed", "412"}
 _GONE = {"404", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
 _REFUSED = {"403", "AccessDenied", "AllAccessDisabled", "AccountProblem", "NotSignedUp"}
 _CODE = re.compile(r"[A-Za-z0-9]{1,48}", re.ASCII)
@@ -45,7 +45,7 @@ _KEYS_HINT = (
 )
 _LATER_HINT = "check that the store is up, then run it again"
 _TRANSPORT = (boto.HTTPClientError, boto.ConnectionError, aiohttp.ClientError, FSTimeoutError, TimeoutError)
-_FAULTS = (*_TRANSPORT, boto.BotoCoreError, boto.ClientError, FileExpired, OSError, ValueError)
+_FAULTS = (*_TRANSPORT, boto.BotoCoreError, boto.ClientError, OSError, ValueError)
 
 
 @contextmanager
@@ -102,10 +102,6 @@ def _error_for(error: BaseException, uri: str, endpoint: Callable[[], str]) -> E
             f"{endpoint()} does not speak https as it should, when asked for {uri}",
             "check AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
         )
-    if isinstance(error, FileExpired):
-        return _transient(
-            f"{uri} was replaced while it was read", "see that no other run works on it, then run it again"
-        )
     if isinstance(error, _TRANSPORT):
         return _transient(f"{endpoint()} could not be reached, or broke off, when asked for {uri}", _LATER_HINT)
     hint = "check AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE and the files that they name"
@@ -120,6 +116,9 @@ def _answered(code: str, uri: str) -> EuroskyError:
         )
     if code in _LATER or re.fullmatch(r"5\d\d", code):
         return _transient(f"the store failed when asked for {uri} [{code}]", _LATER_HINT)
+    if code in _REPLACED:
+        hint = "see that no other run works on it, then run it again"
+        return _transient(f"{uri} was replaced while it was read [{code}]", hint)
     if code in _NO_BUCKET or code in _GONE:
         return _fatal(
             f"there is no bucket {bucket} [{code}]", "make it, or correct EUROSKY_ARTIFACTS and AWS_ENDPOINT_URL"

@@ -37,6 +37,8 @@ _CONFIG: Final = {
     "retries": {"mode": "standard", "total_max_attempts": 4},
     "user_agent_extra": "eurosky",
 }
+_BODY_ATTEMPTS: Final = 2
+"""For an answer that breaks off after it has begun; all else is tried again by botocore, as configured above."""
 
 
 class S3Store:
@@ -55,7 +57,7 @@ class S3Store:
         self._stop = stop or threading.Event()
         with self._named(""):
             self._fs: S3FileSystem = self._folder.fs
-            self._fs.retries = 2  # botocore tries again; this is for an answer that breaks off after it has begun
+            self._fs.retries = _BODY_ATTEMPTS
 
     def uri(self, name: str) -> str:
         return str(self._folder / name)
