@@ -238,12 +238,14 @@ def _looking(settings: Settings) -> Iterator[Callable[[Sequence[Offer]], Sequenc
     """What would become of offers, by the registry as it is; where there is none, none is made."""
     from eurosky_pipeline.registry.database import existing_engine, is_embedded
     from eurosky_pipeline.registry.intake import active_by_did, judge
+    from eurosky_pipeline.registry.patience import patient
     from eurosky_pipeline.registry.vault import open_vault
 
     if not is_embedded(settings):
         open_vault(settings)  # a key that is missing is found out now, too
     engine = existing_engine(settings)
 
+    @patient
     def look(offers: Sequence[Offer]) -> Sequence[Taken]:
         if engine is None:
             return [judge({}, offer) for offer in offers]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.errors import EuroskyError, TransientError
 from eurosky_pipeline.identity.account import check_account, identify
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.intake.entries import Entry
@@ -55,6 +55,10 @@ class Lookup:
                 checked = check_account(directory, did=entry.did, handle=entry.handle, source_pds=entry.source_pds)
                 return Found(entry, checked.warnings)
             return _identified(directory, entry)
+        except TransientError as error:
+            if entry.did is None:
+                return Rejected(entry.line, error.message)
+            return Found(entry, (f"it could not be checked just now, and will be when it starts: {error.message}",))
         except EuroskyError as error:
             return Rejected(entry.line, error.message)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, or_, select
 
 from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.states import INACTIVE, State
 from eurosky_pipeline.registry.tables import migrations
 
@@ -70,8 +71,7 @@ def each(
     query = ordered
     while limit is None or limit > 0:
         rows = page_rows if limit is None else min(limit, page_rows)
-        with engine.connect() as connection:
-            page = [Migration.from_row(row) for row in connection.execute(query.limit(rows)).mappings()]
+        page = _page(engine, query.limit(rows))
         yield from page
         if len(page) < rows:
             return
@@ -88,6 +88,12 @@ def active_tokens(connection: Connection, did: str) -> list[str]:
     """The tokens of a DID's active migrations: one, or none."""
     query = select(migrations.c.token).where(migrations.c.did == did, migrations.c.state.not_in(INACTIVE))
     return list(connection.execute(query).scalars())
+
+
+@patient
+def _page(engine: Engine, query: Select[Any]) -> list[Migration]:
+    with engine.connect() as connection:
+        return [Migration.from_row(row) for row in connection.execute(query).mappings()]
 
 
 def _is_after(place: Place) -> ColumnElement[bool]:

@@ -107,6 +107,16 @@ def test_a_did_that_nobody_knows_is_rejected(world: World) -> None:
     assert isinstance(world.look_up(entry(did=BOB), is_each_checked=True)[2], Rejected)
 
 
+def test_where_nobody_can_be_asked_just_now_a_did_is_taken_with_a_warning_and_a_handle_alone_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "answer", lambda *_: httpx.Response(503, content=iter([b""])))
+    found = world.look_up(entry(2, did=ALICE), entry(3, handle="alice.bsky.social"), is_each_checked=True)
+    assert isinstance(found[3], Rejected)
+    assert isinstance(found[2], Found)
+    assert "could not be checked just now" in found[2].warnings[0]
+
+
 def test_who_has_stopped_it_asks_nobody_any_more(world: World) -> None:
     directory = Directory(
         httpx.Client(transport=httpx.MockTransport(world.answer)), HostPolicy(), "https://plc.directory"
