@@ -11,7 +11,7 @@ demo: $(INSTALLED)  ## a real account, moved between two real servers on this ma
 	@$(BIN)/eurosky demo
 
 test: $(INSTALLED)  ## every test; the ones on real servers too
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2
 
 bench: $(INSTALLED)  ## the protocol core, the conversion and the transfer beside plain baselines and peers, and long lists; about half an hour
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock

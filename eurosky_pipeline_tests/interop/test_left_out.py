@@ -25,10 +25,12 @@ def test_some_other_time(): pass
 
 @pytest.fixture
 def suite(tmp_path) -> Path:
-    """A small project of its own, with the very conftest that this folder has."""
-    folder = tmp_path / "beside" / "project" / "tests" / "interop"
+    """A small project of its own, with the very conftests of this one."""
+    here, project = Path(__file__).parent, tmp_path / "beside" / "project"
+    folder = project / "tests" / "interop"
     folder.mkdir(parents=True)
-    shutil.copyfile(Path(__file__).with_name("conftest.py"), folder / "conftest.py")
+    shutil.copyfile(here.parents[1] / "conftest.py", project / "conftest.py")
+    shutil.copyfile(here / "conftest.py", folder / "conftest.py")
     (folder / "test_some.py").write_text(THREE_OF_FOUR_NEED_VECTORS)
     return folder
 
@@ -47,10 +49,12 @@ def run(suite: Path, *arguments: str, vectors: Path | None) -> str:
         "-p",
         "no:cacheprovider",
         "--rootdir",
-        str(suite),
+        str(suite.parents[1]),
         *arguments,
     ]
-    done = subprocess.run(command, cwd=suite, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=suite.parents[1], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -69,6 +73,12 @@ def test_a_place_that_holds_nothing_is_named_with_the_number_of_tests(suite, tmp
 def test_without_a_variable_the_place_beside_the_repository_is_named(suite):
     said = run(suite, vectors=None)
     assert "3 tests of public vectors were left out: ../shared/fixtures is not there (set EUROSKY_FIXTURES)" in said
+
+
+def test_two_processes_say_it_once_for_both(suite):
+    said = run(suite, "-p", "xdist", "-n", "2", vectors=None)
+    assert said.count("3 tests of public vectors were left out: ../shared/fixtures is not there") == 1
+    assert "1 passed, 4 skipped" in said.splitlines()[-1]
 
 
 def test_only_the_tests_that_were_asked_for_are_counted(suite):
