@@ -239,7 +239,7 @@ def test_ctrl_c_stops_within_seconds_keeps_the_state_and_leaves_no_blob(sandbox)
     asked_s = time.monotonic()
     process.send_signal(signal.SIGINT)
     stdout, _ = process.communicate(timeout=60)
-    assert time.monotonic() - asked_s < 15
+    assert time.monotonic() - asked_s < 30
     assert process.returncode == 1
     (outcome,) = json.loads(stdout)
     assert (outcome["error_code"], outcome["state"]) == ("stopped", "pending_blobs")
