@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, delete, event, select, tuple_, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, event, select, tuple_, update
 
 from eurosky_pipeline.registry.credentials import has_passwords
 from eurosky_pipeline.registry.database import open_engine
@@ -28,6 +28,15 @@ from eurosky_pipeline.settings import Settings
 _BATCH_ROWS: Final = 200
 _MAX_ROUNDS: Final = 5
 """Others may seal with the older key while rows are read, where each host has its own settings."""
+_RESEAL: Final = (
+    update(credentials)
+    .where(
+        credentials.c.token == bindparam("of_token"),
+        credentials.c.side == bindparam("of_side"),
+        credentials.c.ciphertext == bindparam("read"),
+    )
+    .values(ciphertext=bindparam("anew"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +179,8 @@ class Rotation:
                 if opened is None or opened[0] == 0:
                     continue
                 anew = self._vault.seal(row.token, Side(row.side), opened[1])
-                where = (*_is(row.token, row.side), credentials.c.ciphertext == row.ciphertext)
-                changes += connection.execute(update(credentials).where(*where).values(ciphertext=anew)).rowcount
+                place = {"of_token": row.token, "of_side": row.side, "read": row.ciphertext}
+                changes += connection.execute(_RESEAL, {**place, "anew": anew}).rowcount
         found.take(looked)
         return changes
 
