@@ -41,7 +41,8 @@ def doctor(*, is_json: bool) -> None:
         print_table(
             ["what", "verdict", "found", "what to do"], [(r.name, r.verdict, r.found, r.what_to_do) for r in rows]
         )
-        tell(f"{bad} of {len(rows)} rows are bad" if bad else "nothing is wrong")
+        warnings = sum(row.verdict is Health.WARN for row in rows)
+        tell(f"bad: {bad}, warnings: {warnings}" if bad or warnings else "nothing is wrong")
     sys.exit(EXIT_BAD if bad else 0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import httpx
@@ -36,6 +36,7 @@ from eurosky_pipeline.xrpc.host_policy import HostPolicy
 
 CHECK_TIMEOUT_S = 30.0
 ALL_TIMEOUT_S = 120.0
+_SERVERS = frozenset(map(str, Side))
 
 
 def check_migration(
@@ -51,7 +52,7 @@ def check_migration(
 
     Args:
         report: told the name of each check before it is made.
-        check_timeout_s, all_timeout_s: what is not known by then is `unknown`.
+        check_timeout_s, all_timeout_s: what is not known by then is `unknown`; a server that has not answered, `no-go`.
 
     Raises: SettingsError: the sandbox's state cannot be read, or the environment names a proxy that cannot be used.
     """
@@ -60,7 +61,10 @@ def check_migration(
     with new_http_client(SAMPLE_WORKERS, policy) as http:
         for name, check in _checks(settings, registry, migration, http, policy):
             report(name)
-            yield made(name, check, timeout_s=min(check_timeout_s, deadline_s - time.monotonic()))
+            finding = made(name, check, timeout_s=min(check_timeout_s, deadline_s - time.monotonic()))
+            if name in _SERVERS and finding.verdict is Verdict.UNKNOWN:  # there is nothing to move with
+                finding = replace(finding, verdict=Verdict.NO_GO)
+            yield finding
 
 
 def look_at_state(migration: Migration) -> Finding:

@@ -53,6 +53,8 @@ def look_at_database(settings: Settings, stored: Stored) -> list[Diagnosis]:
                 rows += _of_file(path)
             if found == SCHEMA_HEAD:
                 _read(connection, stored)
+            elif found is None:
+                stored.passwords, stored.hosts = [], []
     except DatabaseError as error:
         hint = _URL_HINT if url is not None else "is it a copy that was not finished? Restore it from a backup"
         return [Diagnosis("database", Health.BAD, f"{kind} cannot be read: {_said(error)}", hint)]

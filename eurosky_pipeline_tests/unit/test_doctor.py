@@ -198,6 +198,7 @@ def test_a_database_server_is_looked_at_as_a_file_is_and_nothing_is_made_in_it(
     monkeypatch.setenv("EUROSKY_VAULT_KEY", new_key())
     for _ in range(2):
         assert row("database").found == "PostgreSQL: empty, the first command makes the tables"
+        assert (row("key").verdict, row("hosts").found) == (Health.OK, "no migration is active")
     opened = open_registry(load_settings())
     opened.add(NewMigration(DID, host.url, "https://new.example"), {Side.SOURCE: SecretStr(PASSWORD)})
     opened.close()

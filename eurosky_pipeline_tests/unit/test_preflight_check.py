@@ -205,6 +205,29 @@ def test_what_a_migration_would_fail_of_is_no_go_with_what_to_do_and_exit_code_3
     assert PASSWORD not in done.output
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b"<html>hello</html>", content_type="text/html"),
+        Answer(b"<html>no</html>", 404, content_type="text/html"),
+        Answer.of_json({"hello": "world"}),
+        Answer.of_json({"did": "nobody"}),
+        Answer(b"[" * 100_000),
+        Answer(b"x" * 3_000_000),
+        Answer(b"", 302),
+    ],
+    ids=["a web page", "no such page", "another API", "no DID", "deep JSON", "endless", "a redirect"],
+)
+def test_a_host_that_is_no_pds_is_no_go_with_a_hint_and_gets_no_password(
+    destination: StubPds, found: Callable[..., dict[str, Finding]], answer: Answer
+) -> None:
+    destination.routes["com.atproto.server.describeServer"] = lambda _: answer
+    rows = found()
+    assert rows["destination"].verdict is Verdict.NO_GO
+    assert rows["destination"].what_to_do
+    assert "com.atproto.server.createSession" not in destination.asked
+
+
 def test_a_server_that_is_not_there_is_no_go_and_what_needs_it_is_unknown(
     settings: Settings, registry: Registry, destination: StubPds
 ) -> None:
@@ -302,7 +325,7 @@ def test_where_the_migration_stands_is_the_first_row(
 
 
 def test_a_host_that_does_not_answer_costs_its_check_and_no_more_than_the_time_for_all(
-    source: StubPds, found: Callable[..., dict[str, Finding]]
+    source: StubPds, destination: StubPds, found: Callable[..., dict[str, Finding]]
 ) -> None:
     is_over = threading.Event()
 
@@ -311,16 +334,17 @@ def test_a_host_that_does_not_answer_costs_its_check_and_no_more_than_the_time_f
         return Answer()
 
     source.routes["com.atproto.sync.listBlobs"] = hang
+    destination.routes["com.atproto.server.describeServer"] = hang
     begun_s = time.monotonic()
     try:
-        rows = found(check_timeout_s=2.0)
+        rows = found(check_timeout_s=3.0)
     finally:
         is_over.set()
-    assert time.monotonic() - begun_s < 30
-    assert (rows["blobs"].verdict, rows["blobs"].reason) == (Verdict.UNKNOWN, "no answer within 2 s")
-    assert rows["disk"].verdict is Verdict.GO
+    assert time.monotonic() - begun_s < 50
+    assert (rows["blobs"].verdict, rows["blobs"].reason) == (Verdict.UNKNOWN, "no answer within 3 s")
+    assert (rows["destination"].verdict, rows["destination"].reason) == (Verdict.NO_GO, "no answer within 3 s")
     late = found(all_timeout_s=0.0)
-    assert {row.verdict for row in late.values()} == {Verdict.UNKNOWN}
+    assert {row.reason for row in late.values()} == {"not looked at: the time for all checks was over"}
 
 
 @pytest.mark.parametrize("error", [ValueError(PASSWORD), RecursionError(), KeyError(PASSWORD)])
