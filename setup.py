@@ -36,6 +36,9 @@ setup(
         "filelock>=3.18",
         "pluggy>=1.6,<2",
         "tenacity>=9,<10",
+        "packaging>=24",
+        "python-dotenv>=1,<2",
+        "pyyaml>=6,<7",
     ],
     extras_require={
         "s3": ["s3fs>=2025.5,<2027", "universal-pathlib>=0.3,<0.4"],
