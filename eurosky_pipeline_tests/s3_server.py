@@ -37,6 +37,7 @@ class S3Server:
 
     Attributes:
         answer: given each request, the (status, S3 code) of a refusal, or None to let it pass.
+        is_lost: given each request, whether it is done and answered as if it had failed.
         page_size: the most that a listing gives at once; 0 for the server's own.
     """
 
@@ -44,10 +45,11 @@ class S3Server:
     client: Any
     requests: list[Request] = field(default_factory=list)
     answer: Callable[[Request], tuple[int, str] | None] = lambda request: None
+    is_lost: Callable[[Request], bool] = lambda request: False
     page_size: int = 0
 
     def reset(self) -> None:
-        self.answer, self.page_size = lambda request: None, 0
+        self.answer, self.is_lost, self.page_size = lambda request: None, lambda request: False, 0
         self.requests.clear()
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -78,6 +80,11 @@ def s3_server() -> Iterator[S3Server]:
             request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], parse_qs(query, keep_blank_values=True))
             state.requests.append(request)
             refusal = state.answer(request)
+            if refusal is None and state.is_lost(request):
+                for _ in moto(environ, lambda *_: None):
+                    pass
+                start_response("500 Lost", [("Content-Length", "0")])
+                return [b""]
             if refusal is not None:
                 is_chunked = environ.get("wsgi.input_terminated", False)
                 environ["wsgi.input"].read(-1 if is_chunked else int(environ.get("CONTENT_LENGTH") or 0))

@@ -33,7 +33,7 @@ PART_BYTES: Final = 8 * 1024 * 1024
 MAX_PARTS: Final = 10_000
 _CONFIG: Final = {
     "connect_timeout": 10,
-    "read_timeout": 30,
+    "read_timeout": 60,
     "retries": {"mode": "standard", "total_max_attempts": 4},
     "user_agent_extra": "eurosky",
 }
@@ -148,11 +148,19 @@ class S3Store:
                 }
                 parts.append({"PartNumber": number, "ETag": sent["ETag"], **sums})
             self._require_same(name, digest.hexdigest(), sha256)
-            self._call("complete_multipart_upload", name, UploadId=upload, MultipartUpload={"Parts": parts})
+            self._complete(name, upload, parts, Stored(self.uri(name), size_bytes, sha256))
         except BaseException:
             with suppress(Exception):  # what went wrong is told; the next run takes back what is left
                 self._call("abort_multipart_upload", name, UploadId=upload)
             raise
+
+    def _complete(self, name: str, upload: str, parts: list[dict[str, Any]], expected: Stored) -> None:
+        """Where the answer is lost, asking again finds no such upload: what counts is whether the object is there."""
+        try:
+            self._call("complete_multipart_upload", name, UploadId=upload, MultipartUpload={"Parts": parts})
+        except Exception:
+            if self.describe(name) != expected:
+                raise
 
     def _receive(self, name: str, size_bytes: int, target: BinaryIO) -> str:
         """Write the object's bytes; returns their SHA-256 in hex."""

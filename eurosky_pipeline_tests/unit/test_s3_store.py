@@ -170,6 +170,13 @@ def test_an_upload_that_is_cut_leaves_the_older_file_and_no_part(
     assert server.unfinished() == []
 
 
+def test_an_upload_whose_last_answer_is_lost_is_whole_all_the_same(files: Workspace, server: S3Server) -> None:
+    server.is_lost = lambda request: request.method == "POST" and "uploadId" in request.query
+    data = os.urandom(PART + 1)
+    keep(files, data)
+    assert server.body(KEY) == data
+
+
 def test_a_stop_ends_a_fetch_and_leaves_nothing(server: S3Server, tmp_path: Path) -> None:
     stop = threading.Event()
     files = Workspace(tmp_path, LOCATION, TOKEN, stop)
