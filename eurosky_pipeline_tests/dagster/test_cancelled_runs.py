@@ -35,7 +35,7 @@ def test_a_step_at_work_is_asked_to_stop_and_its_migration_is_cancelled(
         raise StoppedError("asked to stop")
 
     run, text, _ = run_step(migration.token, work)
-    assert asked_s[1] - asked_s[0] < CANCEL_POLL_S + 10
+    assert asked_s[1] - asked_s[0] < CANCEL_POLL_S + 30
     assert run.status is DagsterRunStatus.FAILURE
     assert text.startswith(f"[{migration.token}] {migration.token} is cancelled → ")
     after = registry.get(migration.token)
@@ -68,9 +68,9 @@ def test_a_step_that_fails_before_it_notices_ends_as_cancelled_too(migration: Mi
 
 
 def test_a_run_that_begins_after_the_wish_of_a_dead_ones_does_no_work(migration: Migration, registry: Registry) -> None:
-    registry.acquire_lease(migration.token, "a-dead-run", 0.2)
+    registry.acquire_lease(migration.token, "a-dead-run", 60)
     registry.request_cancel(migration.token)
-    time.sleep(0.25)
+    registry.acquire_lease(migration.token, "a-dead-run", -1)
     worked: list[str] = []
     _, text, _ = run_step(migration.token, lambda step: worked.append(step.token))
     assert "is cancelled" in text

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
@@ -106,9 +106,9 @@ def test_no_way_leads_past_a_wish_to_cancel(registry: Registry, token: str) -> N
 
 
 def test_a_wish_whose_run_has_died_is_fulfilled_by_asking_again(registry: Registry, token: str) -> None:
-    registry.acquire_lease(token, "a-run", 0.2)
+    registry.acquire_lease(token, "a-run", 60)
     assert registry.request_cancel(token).state is State.PENDING_BLOBS
-    time.sleep(0.25)
+    registry.acquire_lease(token, "a-run", -1)
     assert registry.request_cancel(token).state is State.CANCELLED
     assert registry.is_cancel_wanted(token), "the run was only asleep, and wakes up"
     (attempt,) = registry.attempts_of(token)
@@ -135,12 +135,12 @@ def test_what_is_completed_is_never_given_up(registry: Registry, token: str) -> 
 
 
 def test_a_retry_is_the_later_word_once_the_run_has_gone(registry: Registry, token: str) -> None:
-    registry.acquire_lease(token, "a-run", 0.3)
+    registry.acquire_lease(token, "a-run", 60)
     registry.request_cancel(token)
     with pytest.raises(LeaseHeldError):
         registry.retry(token)
     assert registry.get(token).cancel_requested_at is not None
-    time.sleep(0.35)
+    registry.acquire_lease(token, "a-run", -1)
     back = registry.retry(token)
     assert (back.state, back.cancel_requested_at) == (State.PENDING_BLOBS, None)
     registry.transition(token, State.PENDING_BLOBS, State.PENDING_PREFS)
@@ -169,17 +169,16 @@ def test_a_retry_that_is_refused_changes_nothing(registry: Registry, token: str)
 
 
 def work_until_asked_to_stop(registry: Registry, token: str, then: Exception) -> None:
-    """Two lifetimes of a lease, with a wish to cancel in the first."""
+    """With a wish to cancel while it works, and time for more than one renewal after that."""
     stop = threading.Event()
     with hold_lease(registry, token, "a-run", stop, lifetime_s=0.6, poll_s=0.05):
         registry.request_cancel(token)
-        asked_s = time.monotonic()
-        assert stop.wait(10), "nobody said that it is to end"
-        while time.monotonic() - asked_s < 1.2:  # it takes its time
+        assert stop.wait(60), "nobody said that it is to end"
+        seen, deadline_s = {registry.get(token).lease_expires_at}, time.monotonic() + 60
+        while len(seen) < 4:
+            assert time.monotonic() < deadline_s, "the lease of a run that is still at work is not renewed"
             time.sleep(0.05)
-        held = registry.get(token).lease_expires_at
-        assert held is not None
-        assert held > datetime.now(UTC) - timedelta(seconds=0.3), "the lease of a run at work was let run out"
+            seen.add(registry.get(token).lease_expires_at)
         raise then
 
 

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,6 @@ def test_a_run_that_works_on_it_is_waited_for(registry: Registry) -> None:
     done = cancel(token, "--json")
     run.join()
     assert (done.exit_code, json.loads(done.stdout)) == (0, {"token": token, "state": "cancelled"})
-    assert f"{token}: waiting until run a-run has stopped" in done.stderr
 
 
 def test_a_run_that_has_died_is_waited_for_until_its_hold_ends(registry: Registry) -> None:
@@ -156,18 +154,17 @@ def test_a_run_that_does_not_stop_is_told_of_and_the_wish_stays(
 
 def test_what_somebody_takes_up_again_meanwhile_is_not_called_cancelled(registry: Registry) -> None:
     token = add(registry)
-    registry.acquire_lease(token, "a-run", 0.2)
+    registry.acquire_lease(token, "a-run", 60)
     registry.request_cancel(token)
 
     def somebody_else(_: float) -> None:
-        time.sleep(0.25)
+        registry.acquire_lease(token, "a-run", -1)
         registry.retry(token)
 
     done = wait_until_cancelled(registry, [token], sleep=somebody_else)[token]
     assert done.error is not None
     assert done.error.code == "state_conflict"
     assert registry.get(token).state is State.PENDING_REPO
-    assert registry.get(token).lease_expires_at is None or registry.get(token).lease_expires_at < datetime.now(UTC)
 
 
 def test_a_dagster_that_cannot_be_asked_does_not_matter(registry: Registry, tmp_path: Path) -> None:
