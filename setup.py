@@ -20,6 +20,7 @@ setup(
         "dagster-postgres==0.29.27",
         "httpx>=0.28,<0.29",
         "httpcore>=1.0.9,<1.1",
+        "h11>=0.16,<1",
         "dnspython>=2.7,<3",
         "cbor2>=6.2,<7",
         "multiformats>=0.3.1.post4,<0.4",
