@@ -40,7 +40,6 @@ def test_what_runs_is_stopped_within_seconds_and_goes_on_with_a_password_given_a
     took_s = time.monotonic() - asked_s
     print(f"cancelled {took_s:.1f} s after it was asked for")
     assert (cancelled.exit_code, cancelled.json) == (0, {"token": token, "state": "cancelled"})
-    assert f"waiting until run {registry.get(token).lease_holder} has stopped" in cancelled.stderr
 
     stdout, _ = run.communicate(timeout=60)
     (outcome,) = json.loads(stdout)
