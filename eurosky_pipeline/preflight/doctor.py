@@ -1,4 +1,7 @@
-"""What is wrong with this installation, one thing after another, Dagster left out; nothing is made or changed."""
+"""What is wrong with this installation, one thing after another, Dagster left out.
+
+Nothing is made or changed but, where artifacts are on S3, a file of its own that it deletes again.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Iterator
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health, Look, diagnosed
 from eurosky_pipeline.preflight.environment import look_at_packages, look_at_variables
-from eurosky_pipeline.preflight.folders import look_at_disk, look_at_home
+from eurosky_pipeline.preflight.folders import look_at_artifacts, look_at_disk, look_at_home
 from eurosky_pipeline.preflight.network import look_at_directory, look_at_hosts, look_at_sandbox
 from eurosky_pipeline.preflight.stores import Stored, look_at_database, look_at_key
 from eurosky_pipeline.sandbox.state import allowed_addresses
@@ -41,6 +44,7 @@ def diagnose(
         "database": lambda _: look_at_database(settings, stored),
         "key": lambda _: look_at_key(settings, stored),
         "disk": lambda _: look_at_disk(settings),
+        "artifacts": lambda _: look_at_artifacts(settings),
         "sandbox": lambda _: look_at_sandbox(settings),
     }
     for name, look in looks.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from eurosky_pipeline.artifacts.opening import check
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
 from eurosky_pipeline.preflight.findings import size
 from eurosky_pipeline.registry.database import is_embedded
@@ -64,6 +65,17 @@ def look_at_disk(settings: Settings) -> list[Diagnosis]:
         found = standing(folder)
         by_disk.setdefault(found.stat().st_dev, (found, []))[1].append(name)
     return [_room(folder, " and ".join(names)) for folder, names in by_disk.values()]
+
+
+def look_at_artifacts(settings: Settings) -> list[Diagnosis]:
+    """Artifacts on S3: a small file of its own name is kept there, fetched back and deleted; no row for a folder."""
+    location = settings.resolved_artifacts
+    if isinstance(location, Path):
+        return []
+    problem = check(location)
+    if problem is not None:
+        return [Diagnosis("artifacts", Health.BAD, f"{problem.message} [{problem.code}]", problem.hint)]
+    return [Diagnosis("artifacts", Health.OK, f"{location}: a file was kept there, fetched back and deleted")]
 
 
 def _room(folder: Path, names: str) -> Diagnosis:

@@ -26,7 +26,9 @@ from eurosky_pipeline.errors import (
     StoppedError,
     TransientError,
 )
-from eurosky_pipeline.settings import S3Location
+from eurosky_pipeline.preflight.diagnosis import Health
+from eurosky_pipeline.preflight.folders import look_at_artifacts
+from eurosky_pipeline.settings import S3Location, load_settings
 from eurosky_pipeline_tests.s3_server import BUCKET, KEYS, Request, S3Server, environment, s3_server
 
 TOKEN, OTHER = "EURO-0123456789ABCDEF", "EURO-9123456789ABCDEF"
@@ -408,3 +410,17 @@ def test_memory_does_not_follow_the_size_of_the_file(server: S3Server, tmp_path:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240)
     small, large = json.loads(done.stdout)
     assert large - small < large_bytes / 2
+
+
+def test_doctor_has_a_row_for_artifacts_on_s3_and_none_for_a_folder(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EUROSKY_HOME", str(tmp_path))
+    assert look_at_artifacts(load_settings()) == []
+    monkeypatch.setenv("EUROSKY_ARTIFACTS", str(LOCATION))
+    (row,) = look_at_artifacts(load_settings())
+    assert row.verdict is Health.OK
+    monkeypatch.setenv("EUROSKY_ARTIFACTS", "s3://nobodys-bucket")
+    (row,) = look_at_artifacts(load_settings())
+    assert (row.verdict, "[artifacts_unavailable]" in row.found) == (Health.BAD, True)
+    assert row.what_to_do
