@@ -24,7 +24,7 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy import URL, Connection, NullPool, create_engine, text
 
-from eurosky_pipeline.registry.patience import tries
+from eurosky_pipeline.registry.patience import outlast
 
 CREATION_LOCK = 0x6461677374657273
 """PostgreSQL's advisory lock of whoever opens Dagster's storage: the first one makes its tables."""
@@ -41,12 +41,14 @@ def open_postgres_storage(url: URL, inst_data: ConfigurableClassData | None = No
     Raises: sqlalchemy's OperationalError if the server stays away.
     """
     engine = create_engine(url, poolclass=NullPool)
-    for attempt in tries():
-        with attempt, engine.begin() as connection:
+
+    def open_alone() -> PatientPostgresStorage:
+        with engine.begin() as connection:
             connection.execute(text(f"SET LOCAL lock_timeout = '{_CREATION_WAIT_S}s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
             return PatientPostgresStorage(url.render_as_string(hide_password=False), inst_data=inst_data)
-    raise AssertionError("unreachable")
+
+    return outlast(open_alone)
 
 
 def _patient(interface: type) -> Callable[[Storage], Storage]:
@@ -67,14 +69,11 @@ def _again(method: Callable[..., Any]) -> Callable[..., Any]:
     def outlasting(*args: Any, **kwargs: Any) -> Any:
         if getattr(_thread, "is_patient", False):
             return method(*args, **kwargs)
-        for attempt in tries():
-            with attempt:
-                _thread.is_patient = True
-                try:
-                    return method(*args, **kwargs)
-                finally:
-                    _thread.is_patient = False
-        raise AssertionError("unreachable")
+        _thread.is_patient = True
+        try:
+            return outlast(functools.partial(method, *args, **kwargs))
+        finally:
+            _thread.is_patient = False
 
     return outlasting
 

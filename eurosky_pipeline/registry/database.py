@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.registry.patience import said, tries
+from eurosky_pipeline.registry.patience import outlast, said
 from eurosky_pipeline.settings import Settings
 
 VERSION_TABLE = "eurosky_schema_version"
@@ -62,9 +63,7 @@ def open_engine(settings: Settings, *, patience_s: float = 0) -> Engine:
     except (ArgumentError, ValueError, ImportError):
         raise _no_url() from None
     try:
-        for attempt in tries(patience_s):
-            with attempt:
-                _bring_up_to_date(engine)
+        outlast(partial(_bring_up_to_date, engine), patience_s=patience_s)
     except DatabaseError as error:
         engine.dispose()
         raise _not_opened(settings, error) from None

@@ -8,17 +8,20 @@ here: it does its own waiting for a lock.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from functools import wraps
+import time
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Final, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from eurosky_pipeline.errors import TransientError
 
 PATIENCE_S = 60.0
 """How long a server may stay away until the work gives up."""
+_FORGOTTEN_S: Final = 120.0
+"""After so long without any failure, the next one is of another outage."""
 _PASSING_CODES: Final = frozenset(
     {
         "40001",  # serialization_failure
@@ -57,43 +60,64 @@ def said(error: DBAPIError) -> str:
     return " ".join(str(error.orig).split())
 
 
-def tries(patience_s: float | None = None) -> Iterator[AttemptManager]:
-    """`for attempt in tries(): with attempt: …` until it succeeds; the last error is raised as it is.
+class _Outage:
+    """Since when this process has heard nothing of its server. Threads share it, and all see the same outage end."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+        self._seen_s = 0.0
+
+    def lasts_s(self) -> float:
+        """A call has failed just now; how long they have been failing, one after the other."""
+        now_s = time.monotonic()
+        if self._since_s is None or now_s - self._seen_s > _FORGOTTEN_S:
+            self._since_s = now_s
+        self._seen_s = now_s
+        return now_s - self._since_s
+
+    def ends(self) -> None:
+        self._since_s = None
+
+
+_outage = _Outage()
+
+
+def outlast(work: Callable[[], T], *, patience_s: float | None = None) -> T:
+    """What `work` gives, done again from its beginning for as long as the server is away.
+
+    The time runs from the first failure of any call: after a minute in vain, what follows from that (to tell it, to
+    let go of a lease) does not wait for a minute more, each.
 
     Args:
         patience_s: instead of `PATIENCE_S`.
+    Raises: whatever `work` raises; at the end, sqlalchemy's error that it was away.
     """
+    limit_s = PATIENCE_S if patience_s is None else patience_s
 
     def is_enough(state: RetryCallState) -> bool:
-        return (state.seconds_since_start or 0) >= (PATIENCE_S if patience_s is None else patience_s)
+        return max(_outage.lasts_s(), state.seconds_since_start or 0) >= limit_s
 
-    return iter(
-        Retrying(
-            retry=retry_if_exception(is_passing),
-            stop=is_enough,
-            wait=wait_exponential(multiplier=0.1, max=2) + wait_random(0, 0.2),
-            reraise=True,
-        )
-    )
+    try:
+        result = work()  # nearly always; to set up the tries takes longer than many a query
+    except DBAPIError as error:
+        if not is_passing(error) or _outage.lasts_s() >= limit_s:
+            raise
+        wait = wait_exponential(multiplier=0.1, max=2) + wait_random(0, 0.2)
+        result = Retrying(retry=retry_if_exception(is_passing), stop=is_enough, wait=wait, reraise=True)(work)
+    _outage.ends()
+    return result
 
 
 def patient(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, called again from its beginning for as long as the server is away.
+    """The function, called by `outlast`.
 
-    Raises: DatabaseAwayError if that lasts longer than `PATIENCE_S`.
+    Raises: DatabaseAwayError where the server has been away for `PATIENCE_S`.
     """
 
     @wraps(function)
     def outlasting(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)  # nearly always; to set up the tries takes longer than many a query
-        except DBAPIError as error:
-            if not is_passing(error):
-                raise
-        try:
-            for attempt in tries():
-                with attempt:
-                    return function(*args, **kwargs)
+            return outlast(partial(function, *args, **kwargs))
         except DBAPIError as error:
             if not is_passing(error):
                 raise
@@ -101,6 +125,5 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
                 f"the registry's database has been away for {PATIENCE_S:.0f} s: {said(error)}",
                 hint="when it is back, the migration goes on where it stopped",
             ) from None
-        raise AssertionError("unreachable")
 
     return outlasting

@@ -200,3 +200,32 @@ def test_texts_that_no_database_stores_are_made_storable(registry: Registry, tok
 def test_a_token_that_cannot_be_one_is_asked_of_no_database(registry: Registry, text: str) -> None:
     with pytest.raises(FatalError, match="there is no migration"):
         registry.get(text)
+
+
+def test_what_follows_from_a_server_that_stayed_away_does_not_wait_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
+    calls, is_back = [], []
+
+    @patient
+    def work() -> str:
+        calls.append(1)
+        if not is_back:
+            raise OperationalError("SELECT", {}, psycopg2.OperationalError("connection refused"))
+        return "done"
+
+    with pytest.raises(DatabaseAwayError):
+        work()
+    assert len(calls) > 1
+    calls.clear()
+    with pytest.raises(DatabaseAwayError):
+        work()
+    assert calls == [1]
+    is_back.append(True)
+    assert work() == "done"
+    is_back.clear()
+    calls.clear()
+    with pytest.raises(DatabaseAwayError):
+        work()
+    assert len(calls) > 1  # another outage, and patience anew
