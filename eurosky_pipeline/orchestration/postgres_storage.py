@@ -24,7 +24,7 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy import URL, Connection, NullPool, create_engine, text
 
-from eurosky_pipeline.registry.patience import outlast
+from eurosky_pipeline.registry.patience import outlast, patient
 
 CREATION_LOCK = 0x6461677374657273
 """PostgreSQL's advisory lock of whoever opens Dagster's storage: the first one makes its tables."""
@@ -71,7 +71,7 @@ def _again(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
         _thread.is_patient = True
         try:
-            return outlast(functools.partial(method, *args, **kwargs))
+            return patient(method)(*args, **kwargs)
         finally:
             _thread.is_patient = False
 

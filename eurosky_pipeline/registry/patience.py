@@ -122,7 +122,7 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
             if not is_passing(error):
                 raise
             raise DatabaseAwayError(
-                f"the registry's database has been away for {PATIENCE_S:.0f} s: {said(error)}",
+                f"the database has been away for {PATIENCE_S:.0f} s: {said(error)}",
                 hint="when it is back, the migration goes on where it stopped",
             ) from None
 
