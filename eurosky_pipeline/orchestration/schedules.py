@@ -48,7 +48,7 @@ def delete_what_finished_migrations_left(context: OpExecutionContext) -> None:
             try:
                 gone = purge_migration(purge, settings, migration.token)
             except ConflictError as error:
-                context.log.warning(f"left as it is: {error.message}")
+                context.log.warning(f"[{migration.token}] left as it is: {error.message}")
                 continue
             migrations, files, size_bytes = migrations + 1, files + gone.files, size_bytes + gone.size_bytes
             context.log.info(

@@ -30,7 +30,13 @@ DID = "did:plc:" + "a" * 24
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
 NAMED_ELSEWHERE = {"_told_with_stack(context, error)"}
 """Arguments that are whole lines already; the function begins its own with the token."""
-OF_MANY = {"migrations that may go on are resumed in this tick"}
+OF_MANY = {
+    "migrations that may go on are resumed in this tick",
+    "passwords deleted: ",
+    "EUROSKY_RETENTION_DAYS is not set",
+    "migrations purged: ",
+}
+"""Lines about all migrations, or none."""
 
 
 def log_calls() -> Iterator[tuple[str, ast.Call]]:
