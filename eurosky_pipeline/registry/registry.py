@@ -7,18 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
 from eurosky_pipeline.errors import ConflictError, EuroskyError
 from eurosky_pipeline.registry import cancellation
-from eurosky_pipeline.registry.attempts import Attempt, attempts_of, end_attempt, end_attempts
+from eurosky_pipeline.registry.attempts import Attempt, attempts_of, end_attempts
 from eurosky_pipeline.registry.credentials import (
     CREDENTIAL_LIFETIME,
     PurgedCredentials,
     count_useless,
-    delete_passwords,
-    extend_passwords,
     has_passwords,
     purge,
     read_password,
@@ -29,16 +27,15 @@ from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
 from eurosky_pipeline.registry.intake import Offer, Taken, take_offers
 from eurosky_pipeline.registry.ledger import BlobOutcome, outcomes_of, read_outcomes, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
+from eurosky_pipeline.registry.moves import Stopped, move, stop
 from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.queries import Wanted, active_tokens, each
 from eurosky_pipeline.registry.rows import insert_row, merge_progress, read_row
-from eurosky_pipeline.registry.states import RESTART, RUNNING, STOPPED, State, is_allowed
+from eurosky_pipeline.registry.states import RESTART, STOPPED, State
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
 from eurosky_pipeline.registry.uploads import uploads_since
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
 from eurosky_pipeline.settings import Settings
-
-_MAX_ERROR_TEXT = 2000
 
 __all__ = ["CREDENTIAL_LIFETIME", "LeaseHeldError", "Registry", "open_registry"]
 
@@ -135,29 +132,11 @@ class Registry:
 
     @patient
     def _move(self, token: str, before: State, after: State, progress: Mapping[str, Any], now: datetime) -> None:
-        migration = self.get(token)
-        if migration.state is after and migration.updated_at == now:
-            return  # done already, and the answer was lost
-        is_skipping = before in STOPPED and after in RUNNING and after is not (migration.stopped_in or RESTART)
-        if not is_allowed(before, after) or is_skipping:
-            raise ConflictError(
-                f"there is no way for {token} from {before} to {after}",
-                code="state_conflict",
-                hint="look at it, run it again",
-            )
-        values: dict[str, Any] = {"state": after, "resume_at": None, "updated_at": now}
-        if after in STOPPED:
-            values["stopped_in"] = migrations.c.stopped_in if before in STOPPED else before
-        else:
-            values |= {"stopped_in": None, "error_code": None, "error_text": None}
         try:
             with self._engine.begin() as connection:
-                self._compare_and_set(connection, token, before, values)
-                merge_progress(connection, token, progress, now)
-                if after is State.COMPLETED:
-                    delete_passwords(connection, token)
+                move(connection, token, before, after, progress, now)
         except DatabaseIntegrityError:
-            raise self._already_active(migration.did) from None
+            raise self._already_active(self.get(token).did) from None
 
     def resume(self, token: str) -> Migration:
         """Bring a stopped migration back to where it stopped; one that is under way stays as it is.
@@ -235,9 +214,7 @@ class Registry:
 
         Returns: whether it was; one that was cancelled or completed meanwhile stays so.
         """
-        return self._stop(
-            token, holder, _now(), state=State.FAILED, error_code=error.code, error_text=error.with_hint()
-        )
+        return self._stop(token, Stopped(State.FAILED, error.code, error.with_hint()), holder, _now())
 
     def wait(self, token: str, resume_at: datetime, reason: EuroskyError, *, holder: str | None = None) -> bool:
         """Put a migration that is under way off until `resume_at`: it is `waiting`, with the reason's code and text.
@@ -247,16 +224,9 @@ class Registry:
 
         Args, Returns: as of `fail`.
         """
-        return self._stop(
-            token,
-            holder,
-            _now(),
-            passwords_until=resume_at + CREDENTIAL_LIFETIME,
-            state=State.WAITING,
-            resume_at=resume_at,
-            error_code=reason.code,
-            error_text=reason.message,  # its hint is for who would have to act
-        )
+        # its hint is for who would have to act
+        stopped = Stopped(State.WAITING, reason.code, reason.message, resume_at)
+        return self._stop(token, stopped, holder, _now())
 
     @patient
     def due(self, now: datetime) -> list[Migration]:
@@ -342,36 +312,9 @@ class Registry:
             )
 
     @patient
-    def _stop(
-        self,
-        token: str,
-        holder: str | None,
-        now: datetime,
-        *,
-        state: State,
-        error_code: str,
-        error_text: str,
-        passwords_until: datetime | None = None,
-        **values: Any,
-    ) -> bool:
-        migration = self.get(token)
-        if migration.state is state and migration.updated_at == now:
-            return True  # done already, and the answer was lost
-        if migration.state not in RUNNING:
-            return False
-        where = [migrations.c.token == token, migrations.c.state == migration.state]
-        if holder is not None:
-            where.append(migrations.c.lease_holder == holder)
-        error_text = error_text[:_MAX_ERROR_TEXT]
-        values |= {"state": state, "error_code": error_code, "error_text": error_text}
-        values |= {"stopped_in": migration.state, "updated_at": now}
+    def _stop(self, token: str, stopped: Stopped, holder: str | None, now: datetime) -> bool:
         with self._engine.begin() as connection:
-            is_stopped = connection.execute(update(migrations).where(*where).values(**values)).rowcount == 1
-            if is_stopped:
-                end_attempt(connection, token, state, error_code, error_text, now)
-            if is_stopped and passwords_until is not None:
-                extend_passwords(connection, token, passwords_until, now)
-        return is_stopped
+            return stop(connection, token, stopped, holder=holder, now=now)
 
     @patient
     def _insert(self, token: str, new: NewMigration, passwords: Mapping[Side, SecretStr], now: datetime) -> None:
@@ -384,21 +327,6 @@ class Registry:
                 is_done = connection.execute(select(migrations.c.token).where(migrations.c.token == token)).first()
             if is_done is None:  # else it was inserted before, and the answer was lost
                 raise self._already_active(new.did) from None
-
-    def _compare_and_set(self, connection: Connection, token: str, before: State, values: Mapping[str, Any]) -> None:
-        where = [migrations.c.token == token, migrations.c.state == before]
-        if values["state"] not in STOPPED:
-            where.append(migrations.c.cancel_requested_at.is_(None))
-        changed = connection.execute(update(migrations).where(*where).values(**values))
-        if changed.rowcount != 1:
-            found = read_row(connection, token)
-            if found.state is before:
-                raise cancellation.cancelled_error(token)
-            raise ConflictError(
-                f"{token} is {found.state}, and not {before} as expected",
-                code="state_conflict",
-                hint="look at it, run it again",
-            )
 
     def _at_rest(self, token: str) -> Migration:
         """Raises LeaseHeldError if a run works on it."""
