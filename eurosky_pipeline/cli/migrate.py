@@ -102,11 +102,13 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
 def _taken_up(registry: Registry, token: str) -> str:
     """A cancelled migration that a person names is wanted again.
 
-    Raises: SettingsError for an unknown token, LeaseHeldError while a run is about to stop working on it.
+    Raises: SettingsError for an unknown token, LeaseHeldError while a run is about to stop working on it, ConflictError
+    for one that is forgotten.
     """
     from eurosky_pipeline.registry.states import State
 
     migration = registry.get(token)
+    migration.require_known()
     if migration.state is State.CANCELLED or migration.cancel_requested_at is not None:
         registry.retry(token)
     return token

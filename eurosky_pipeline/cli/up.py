@@ -35,9 +35,11 @@ def up(host: str, port: int) -> None:
     with --host other than this machine's own, put something with a login before it.
     """
     from eurosky_pipeline.orchestration.instance import WORKSPACE_FILE, open_instance, prepare_instance
+    from eurosky_pipeline.registry.registry import open_registry
     from eurosky_pipeline.settings import load_settings
 
-    folder = prepare_instance(load_settings())
+    settings = load_settings()
+    folder = prepare_instance(settings)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with _alone(folder, address) as lock:
         _check_free(host, port)
@@ -47,6 +49,7 @@ def up(host: str, port: int) -> None:
                 "without --host only this machine can"
             )
         tell(f"starting the Dagster webserver and daemon on the instance {folder}")
+        open_registry(settings).close()  # a server that is not there is told of at once
         with open_instance():  # its storage is there before two come for it at once
             pass
         workspace = ["-w", str(WORKSPACE_FILE)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,12 @@ from eurosky_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+    from dagster._daemon.types import DaemonStatus
 
 _NAME = "Dagster"
 _FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 _TABLES = frozenset({"runs", "event_logs", "instigators", "daemon_heartbeats"})
+_SILENCE_S = 120.0
 _UP_HINT = "`eurosky up` starts it"
 
 
@@ -100,7 +103,7 @@ def _look_at_daemon(instance: DagsterInstance) -> Iterator[Diagnosis]:
     from dagster import DagsterRunStatus, RunsFilter
 
     statuses = instance.get_daemon_statuses()
-    silent = sorted(name for name, status in statuses.items() if status.required and not status.healthy)
+    silent = sorted(name for name, status in statuses.items() if status.required and not _is_alive(status))
     is_running = len(silent) < sum(status.required for status in statuses.values())
     queued = instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.QUEUED]))
     under_way = instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.STARTING]))
@@ -115,6 +118,12 @@ def _look_at_daemon(instance: DagsterInstance) -> Iterator[Diagnosis]:
         yield Diagnosis("daemon", Health.BAD, f"does not run, and nobody else starts what is queued; {runs}", _UP_HINT)
     else:
         yield Diagnosis("daemon", Health.OK, f"does not run; {runs}", f"{_UP_HINT}; `eurosky migrate` needs none")
+
+
+def _is_alive(status: DaemonStatus) -> bool:
+    """Dagster itself takes a daemon for alive until half an hour after its last word; it has one every half minute."""
+    heartbeat = status.last_heartbeat
+    return bool(status.healthy) and heartbeat is not None and time.time() - heartbeat.timestamp < _SILENCE_S
 
 
 def _look_at_switches(instance: DagsterInstance, switches: Mapping[str, bool]) -> Diagnosis:

@@ -19,7 +19,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from eurosky_pipeline.orchestration.jobs import migrate_account
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
-from eurosky_pipeline.orchestration.steps import run_tags
+from eurosky_pipeline.orchestration.steps import queue_tags
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.queries import Place, Wanted, place_of
 from eurosky_pipeline.registry.registry import open_registry
@@ -73,7 +73,7 @@ def new_migrations(context: SensorEvaluationContext) -> SensorResult | SkipReaso
             RunRequest(
                 partition_key=migration.token,
                 run_key=f"{migration.token}/{starts[migration.token]}",
-                tags=run_tags(migration),
+                tags=queue_tags(migration),
             )
             for migration in chosen
         ],
@@ -124,7 +124,7 @@ def _resumptions(instance: DagsterInstance, due: list[Migration], now: datetime)
             yield RunRequest(
                 partition_key=migration.token,
                 run_key=f"{migration.token}/{resume_at}/{starts}",
-                tags={**run_tags(migration), RESUME_AT_TAG: resume_at},
+                tags={**queue_tags(migration), RESUME_AT_TAG: resume_at},
             )
 
 

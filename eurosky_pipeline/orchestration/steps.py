@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from dagster import AssetExecutionContext, Failure, RetryRequested
 
 from eurosky_pipeline.artifacts.workspace import Workspace
-from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, StoppedError
+from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, SettingsError, StoppedError
 from eurosky_pipeline.orchestration.migration_asset import PutOff
 from eurosky_pipeline.orchestration.outlook import ComeBack, TryAgain, outlook
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -22,6 +22,7 @@ from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import STOPPED, State
+from eurosky_pipeline.registry.vault import VaultError
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.workers import Stop
@@ -90,7 +91,8 @@ def migration_step(
                 raise
             except EuroskyError as error:
                 _go_on_if_worthwhile(context, registry, error, stop)
-                registry.fail(token, error, holder=context.run.run_id)
+                if not _stays_finished(migration, error):
+                    registry.fail(token, error, holder=context.run.run_id)
                 context.log.error(_told_with_stack(context, error))  # noqa: TRY400 - it would add what has led to it
                 raise
             except Exception as error:
@@ -104,6 +106,11 @@ def migration_step(
             metadata={"error_code": error.code, "token": token},
             allow_retries=False,
         ) from None
+
+
+def _stays_finished(migration: Migration, error: EuroskyError) -> bool:
+    """A run of a finished migration that lacks a password, a key or a setting has found nothing out about it."""
+    return migration.state is State.PENDING_PREFS and isinstance(error, SettingsError | VaultError)
 
 
 def _go_on_if_worthwhile(
@@ -170,14 +177,18 @@ def _take_up(registry: Registry, token: str, *, is_first_step: bool) -> Migratio
 
 def run_tags(migration: Migration) -> dict[str, str]:
     """The tags that a run of this migration carries."""
-    tags = {
-        "eurosky/did": migration.did,
-        "eurosky/handle": migration.handle,
+    whose = {"eurosky/did": migration.did, "eurosky/handle": migration.handle}
+    return {**queue_tags(migration), **{name: value for name, value in whose.items() if value}}
+
+
+def queue_tags(migration: Migration) -> dict[str, str]:
+    """Those that it is queued with. Whose account it is comes with its first step: Dagster keeps what a sensor has
+    asked for, and there nobody could be forgotten."""
+    return {
         "eurosky/source_pds": migration.source_pds,
         "eurosky/destination_pds": migration.destination_pds,
         "eurosky/lane": "bulk",
     }
-    return {name: value for name, value in tags.items() if value}
 
 
 def _tag_run(context: AssetExecutionContext, migration: Migration) -> None:

@@ -75,6 +75,7 @@ def is_cancel_wanted(connection: Connection, token: str) -> bool:
 def bring_back(connection: Connection, token: str, now: datetime) -> None:
     """As `Registry.retry`; raises sqlalchemy's IntegrityError if the DID has another active migration."""
     migration = locked_row(connection, token)
+    migration.require_known()
     check_at_rest(migration, now)
     values: dict[str, Any] = {"cancel_requested_at": None}
     if migration.state in STOPPED:
@@ -99,6 +100,7 @@ def check_at_rest(migration: Migration, now: datetime) -> None:
 
 def locked_row(connection: Connection, token: str) -> Migration:
     """The row as it stays until the transaction ends. Raises SettingsError if there is no such migration."""
+    read_row(connection, token)
     connection.execute(select(migrations.c.token).where(migrations.c.token == token).with_for_update())
     return read_row(connection, token)
 

@@ -5,13 +5,14 @@ Tokens of sessions are never here: they live in the memory of the run that logge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.states import State
@@ -40,16 +41,30 @@ def store_passwords(
     connection: Connection, vault: Vault, token: str, passwords: Mapping[Side, SecretStr], now: datetime
 ) -> None:
     """Keep these passwords, sealed, for their lifetime from now on; each takes the place of an older one."""
-    for side, password in passwords.items():
-        connection.execute(delete(credentials).where(credentials.c.token == token, credentials.c.side == side))
-        connection.execute(
-            insert(credentials).values(
-                token=token,
-                side=side,
-                ciphertext=vault.seal(token, side, password),
-                expires_at=now + CREDENTIAL_LIFETIME,
-            )
-        )
+    until = now + CREDENTIAL_LIFETIME
+    put_rows(
+        connection,
+        [
+            {"token": token, "side": side, "ciphertext": vault.seal(token, side, password), "expires_at": until}
+            for side, password in passwords.items()
+        ],
+    )
+
+
+def put_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of the table, each in the place of an older one of its migration and side.
+
+    One statement that cannot fail for a row that another process has put meanwhile: PostgreSQL writes statements that
+    fail into its log, and there nobody purges a ciphertext. In one order, so that two processes cannot deadlock.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    put = dialect.insert(credentials)
+    put = put.on_conflict_do_update(
+        index_elements=[credentials.c.token, credentials.c.side],
+        set_={"ciphertext": put.excluded.ciphertext, "expires_at": put.excluded.expires_at},
+    )
+    if rows:
+        connection.execute(put, sorted(rows, key=lambda row: (str(row["token"]), str(row["side"]))))
 
 
 def read_password(connection: Connection, vault: Vault, token: str, side: Side, now: datetime) -> SecretStr | None:

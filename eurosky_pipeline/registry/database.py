@@ -90,13 +90,16 @@ def existing_engine(settings: Settings) -> Engine | None:
         raise _no_url() from None
     try:
         with engine.connect() as connection:
-            is_there = _schema_version(connection) is not None
+            version = _schema_version(connection)
     except DatabaseError as error:
         engine.dispose()
         raise _not_opened(settings, error) from None
-    if not is_there:
-        engine.dispose()
-    return engine if is_there else None
+    if version is not None and version <= SCHEMA_HEAD:
+        return engine
+    engine.dispose()
+    if version is not None:
+        raise _newer_schema(version)
+    return None
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -140,11 +143,7 @@ def upgrade(connection: Connection) -> None:
     found = _schema_version(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
-        raise SettingsError(
-            f"the registry's schema is {found!r}, which this program does not know: its newest is {SCHEMA_HEAD}",
-            code="schema_newer",
-            hint="a newer eurosky has been here; install that version, or restore the backup from before",
-        )
+        raise _newer_schema(found)
     if found is None and connection.dialect.name == "postgresql":
         encoding = connection.execute(text("SHOW server_encoding")).scalar()
         if encoding != "UTF8":
@@ -236,6 +235,14 @@ def _configure_postgres(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{_LOCK_WAIT_S}s'; SET idle_in_transaction_session_timeout = '{_IDLE_S}s'")
     connection.commit()
+
+
+def _newer_schema(version: str) -> SettingsError:
+    return SettingsError(
+        f"the registry's schema is {version!r}, which this program does not know: its newest is {SCHEMA_HEAD}",
+        code="schema_newer",
+        hint="a newer eurosky has been here; install that version, or restore the backup from before",
+    )
 
 
 def _schema_version(connection: Connection) -> str | None:

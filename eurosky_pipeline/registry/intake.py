@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, select
 
-from eurosky_pipeline.registry.credentials import CREDENTIAL_LIFETIME
+from eurosky_pipeline.registry.credentials import CREDENTIAL_LIFETIME, put_rows
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.rows import new_row
 from eurosky_pipeline.registry.states import INACTIVE, State
@@ -125,12 +125,7 @@ def _store_passwords(
         for token, passwords in given.items()
         for side, password in passwords.items()
     ]
-    for side in Side:
-        replaced = [row["token"] for row in rows if row["side"] == side and (row["token"], side) in kept]
-        if replaced:
-            connection.execute(delete(credentials).where(credentials.c.side == side, credentials.c.token.in_(replaced)))
-    if rows:
-        connection.execute(insert(credentials), rows)
+    put_rows(connection, rows)
 
 
 def _active(row: Any) -> Active:

@@ -62,7 +62,8 @@ class KeyFile:
         self._write(keys, is_first=False)
 
     def _write(self, keys: Sequence[bytes], *, is_first: bool) -> None:
-        folder = self.path.parent
+        target = self.path.resolve()  # who has put a link there keeps the file that it leads to
+        folder = target.parent
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, scratch = tempfile.mkstemp(dir=folder, prefix=f".{self.path.name}.")  # 0600
         try:
@@ -71,10 +72,10 @@ class KeyFile:
                 file.flush()
                 os.fsync(file.fileno())
             if not is_first:
-                Path(scratch).replace(self.path)
+                Path(scratch).replace(target)
             else:
                 with suppress(FileExistsError):
-                    os.link(scratch, self.path)
+                    os.link(scratch, target)
             _sync_folder(folder)
         finally:
             Path(scratch).unlink(missing_ok=True)

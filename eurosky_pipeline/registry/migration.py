@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Any
 
 from eurosky_pipeline.atproto.syntax import is_account_did, is_handle
-from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.errors import ConflictError, SettingsError
 from eurosky_pipeline.registry.states import State
 
 _TOKEN_ALPHABET = string.ascii_uppercase + string.digits
 _TOKEN_CHARS = 16
+FORGOTTEN = "did:forgotten:"
+"""Stands, with the token, in the place of a DID that was purged."""
 _TOKEN = re.compile(r"EURO-[A-Z0-9]{16}")
 
 
@@ -86,6 +88,15 @@ class Migration:
         values["state"] = State(values["state"])
         values["stopped_in"] = State(values["stopped_in"]) if values["stopped_in"] else None
         return cls(**values)
+
+    def require_known(self) -> None:
+        """Raises ConflictError for one of which nobody knows any more whose it was."""
+        if self.did.startswith(FORGOTTEN):
+            raise ConflictError(
+                f"{self.token} is forgotten: whose account it moved is not known any more",
+                code="forgotten",
+                hint="to move the account once more, add it anew",
+            )
 
 
 def new_token() -> str:

@@ -16,7 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
-from eurosky_pipeline.errors import TransientError
+from eurosky_pipeline.errors import FatalError, TransientError
 
 PATIENCE_S = 60.0
 """How long a server may stay away until the work gives up."""
@@ -53,6 +53,12 @@ def is_passing(error: BaseException) -> bool:
     if code is None:  # what the driver itself says: no connection has come about, or it is gone
         return isinstance(error, OperationalError | InterfaceError)
     return code in _PASSING_CODES or str(code).startswith("08")
+
+
+def _is_disk_full(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return error.orig.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return getattr(error.orig, "pgcode", None) == "53100"
 
 
 def said(error: DBAPIError) -> str:
@@ -111,7 +117,7 @@ def outlast(work: Callable[[], T], *, patience_s: float | None = None) -> T:
 def patient(function: Callable[P, T]) -> Callable[P, T]:
     """The function, called by `outlast`.
 
-    Raises: DatabaseAwayError where the server has been away for `PATIENCE_S`.
+    Raises: DatabaseAwayError where the server has been away for `PATIENCE_S`; FatalError where its disk is full.
     """
 
     @wraps(function)
@@ -119,6 +125,12 @@ def patient(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return outlast(partial(function, *args, **kwargs))
         except DBAPIError as error:
+            if _is_disk_full(error):
+                raise FatalError(
+                    f"the registry's database cannot be written: {said(error)}",
+                    code="disk_full",
+                    hint="make room on its disk, then run it again; what was written before is kept",
+                ) from None
             if not is_passing(error):
                 raise
             raise DatabaseAwayError(

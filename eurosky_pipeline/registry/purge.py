@@ -21,7 +21,7 @@ from eurosky_pipeline.registry.cancellation import fulfil_wishes, is_held, locke
 from eurosky_pipeline.registry.credentials import delete_passwords
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.holds import LeaseHeldError
-from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.migration import FORGOTTEN, Migration
 from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.states import State
@@ -33,7 +33,6 @@ PURGEABLE: Final = (State.PENDING_PREFS, State.COMPLETED, State.FAILED, State.CA
 HOLD: Final = timedelta(minutes=10)
 """For how long a purge that is killed keeps a run from its migration; the time that the files of one may take."""
 _PERSONAL_PROGRESS: Final = frozenset({"failed_blobs", "converted_car_path"})
-_FORGOTTEN: Final = "did:forgotten:"
 _PAGE_ROWS: Final = 200
 
 
@@ -80,7 +79,7 @@ class Purge:
         columns, last = migrations.c, ""
         is_kept = columns.purged_at.is_(None) | (columns.updated_at > columns.purged_at)
         if is_forgetting:
-            is_kept |= ~columns.did.startswith(_FORGOTTEN)
+            is_kept |= ~columns.did.startswith(FORGOTTEN)
         where: list[ColumnElement[bool]] = [columns.state.in_(states), is_kept, _is_free(datetime.now(UTC))]
         if ended_before is not None:
             where.append(columns.updated_at <= ended_before)
@@ -168,7 +167,7 @@ class Purge:
                 )
             values: dict[str, Any] = {"purged_at": now, "progress_data": _without_persons(migration, is_forgetting)}
             if is_forgetting:
-                values |= {"did": _FORGOTTEN + token, "handle": None, "error_text": None}
+                values |= {"did": FORGOTTEN + token, "handle": None, "error_text": None}
                 connection.execute(update(attempts).where(attempts.c.token == token).values(error_text=None))
             ledger_rows = connection.execute(delete(blobs).where(blobs.c.token == token)).rowcount
             passwords = delete_passwords(connection, token)

@@ -142,9 +142,10 @@ class Registry:
         """Bring a stopped migration back to where it stopped; one that is under way stays as it is.
 
         Raises:
-            ConflictError: another migration of the same DID has become active meanwhile.
+            ConflictError: another migration of the same DID has become active meanwhile, or it is forgotten.
         """
         migration = self.get(token)
+        migration.require_known()
         if migration.state not in STOPPED:
             return migration
         self.transition(token, migration.state, migration.stopped_in or RESTART)

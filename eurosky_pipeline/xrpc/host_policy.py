@@ -168,5 +168,5 @@ def _is_address(host: str) -> bool:
 
 def _refused(url: str, why: str, hint: str = "") -> SettingsError:
     _, at, host = url.strip().rpartition("@")  # what stands before an @ may be a password, wherever the @ is
-    shown = f"…@{host}" if at else host
+    shown = re.split(r"[?#]", f"…@{host}" if at else host)[0]  # nor what stands behind a ?
     return SettingsError(f"the host {shown[:200]!r} {why}", code="host_refused", hint=hint)

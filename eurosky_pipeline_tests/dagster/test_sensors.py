@@ -28,7 +28,17 @@ def test_a_new_migration_gets_its_partition_and_one_run(migration: Migration) ->
         assert [request.partition_keys for request in result.dynamic_partitions_requests] == [[migration.token]]
         (request,) = result.run_requests
         assert (request.partition_key, request.run_key) == (migration.token, f"{migration.token}/0")
-        assert request.tags["eurosky/did"] == migration.did
+        assert request.tags["eurosky/destination_pds"] == migration.destination_pds
+
+
+def test_what_a_sensor_asks_for_does_not_tell_whose_account_it_is(migration: Migration) -> None:
+    """Dagster keeps it with the tick, where no purge of the run reaches."""
+    with DagsterInstance.ephemeral() as instance:
+        result = tick(instance)
+        assert isinstance(result, SensorResult)
+        assert migration.did not in str(result)
+        assert migration.handle is not None
+        assert migration.handle not in str(result)
 
 
 def run_of(instance: DagsterInstance, token: str, status: DagsterRunStatus) -> None:
@@ -85,7 +95,7 @@ def test_what_has_waited_long_enough_gets_its_partition_and_one_run(migration: M
         (request,) = result.run_requests
         resume_at = until.isoformat(timespec="seconds")
         assert (request.partition_key, request.run_key) == (migration.token, f"{migration.token}/{resume_at}/0")
-        assert (request.tags["eurosky/did"], request.tags[RESUME_AT_TAG]) == (migration.did, resume_at)
+        assert request.tags[RESUME_AT_TAG] == resume_at
     assert registry.get(migration.token).state is State.WAITING  # until the run itself takes it up
 
 

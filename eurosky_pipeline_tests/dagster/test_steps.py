@@ -6,6 +6,7 @@ No `from __future__ import annotations` here: Dagster reads the annotation of `c
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from dagster import (
     AssetExecutionContext,
     DagsterExecutionInterruptedError,
@@ -17,13 +18,14 @@ from dagster import (
     in_process_executor,
 )
 
-from eurosky_pipeline.errors import PermanentError
+from eurosky_pipeline.errors import EuroskyError, PermanentError, SettingsError
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
+from eurosky_pipeline.registry.vault import VaultError
 from eurosky_pipeline_tests.dagster.conftest import PASSWORD
 
 
@@ -89,6 +91,30 @@ def test_an_unexpected_error_is_recorded_without_its_text(migration: Migration, 
     assert "ValueError in probe" in after.error_text
     assert PASSWORD not in after.error_text
     assert run.run_id in after.error_text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (SettingsError("no password is stored", code="credentials_missing"), State.PENDING_PREFS),
+        (VaultError("another key", code="vault_key_wrong"), State.PENDING_PREFS),
+        (PermanentError("the source has lost it"), State.FAILED),
+    ],
+    ids=["no password", "another key", "a failure"],
+)
+def test_a_finished_migration_stays_so_where_a_run_lacks_what_it_needs(
+    migration: Migration, registry: Registry, error: EuroskyError, expected: State
+) -> None:
+    registry.transition(migration.token, State.PENDING_REPO, State.PENDING_BLOBS)
+    registry.transition(migration.token, State.PENDING_BLOBS, State.PENDING_PREFS)
+
+    def fail(_: Step) -> None:
+        raise error
+
+    run, text, _ = run_step(migration.token, fail)
+    assert run.status is DagsterRunStatus.FAILURE
+    assert error.message in text
+    assert registry.get(migration.token).state is expected
 
 
 def test_a_failed_migration_is_taken_up_again(migration: Migration, registry: Registry) -> None:

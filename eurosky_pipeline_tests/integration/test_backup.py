@@ -150,7 +150,13 @@ def test_on_postgresql_all_comes_back_from_the_documented_commands(
 ) -> None:
     key, restored = new_key(), "restored_from_backup"
     database = postgres_server.create()
-    reach = {"PGHOST": "127.0.0.1", "PGPORT": str(postgres_server.port), "PGUSER": SUPERUSER, "PGPASSWORD": PASSWORD}
+    reach = {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(postgres_server.port),
+        "PGUSER": SUPERUSER,
+        "PGADMIN": SUPERUSER,
+        "PGPASSWORD": PASSWORD,
+    }
     use(
         environment,
         {

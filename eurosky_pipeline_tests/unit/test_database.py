@@ -13,11 +13,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 
-from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.errors import FatalError, SettingsError
 from eurosky_pipeline.registry import database, schema
 from eurosky_pipeline.registry.database import SCHEMA_HEAD, VERSION_TABLE, is_embedded, open_engine
+from eurosky_pipeline.registry.migration import NewMigration
+from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.registry.tables import metadata
 from eurosky_pipeline.settings import Settings
 
@@ -230,3 +232,18 @@ def test_a_server_that_does_not_answer_is_told_without_the_password(tmp_path: Pa
 )
 def test_only_sqlite_is_embedded(tmp_path: Path, url: str | None, expected: bool) -> None:
     assert is_embedded(settings_of(tmp_path, EUROSKY_DATABASE_URL=url)) is expected
+
+
+def test_a_full_disk_is_told_as_that_and_what_was_written_is_kept(tmp_path: Path) -> None:
+    registry = open_registry(settings_of(tmp_path))
+    new = NewMigration("did:plc:" + "a" * 24, "https://old.example", "https://new.example")
+    token = registry.add(new, {}).token
+    with registry._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    event.listen(registry._engine, "connect", lambda raw, _: raw.execute(f"PRAGMA max_page_count={pages}"))
+    registry._engine.dispose()
+    with pytest.raises(FatalError) as caught:
+        registry.record(token, {"blobs": "x" * 1_000_000})
+    assert caught.value.code == "disk_full"
+    assert registry.get(token).progress_data == {}
+    registry.close()

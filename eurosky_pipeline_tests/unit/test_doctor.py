@@ -7,15 +7,17 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from dagster._daemon.types import DaemonHeartbeat, DaemonStatus
 from pydantic import SecretStr
 
 from eurosky_pipeline.cli.doctor import doctor
-from eurosky_pipeline.orchestration.health import look_at_dagster
+from eurosky_pipeline.orchestration.health import _is_alive, look_at_dagster
 from eurosky_pipeline.orchestration.instance import INSTANCE_FILE
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health, diagnosed
 from eurosky_pipeline.preflight.doctor import diagnose
@@ -302,3 +304,10 @@ def test_an_instance_file_of_an_earlier_version_is_a_warning(home: Path, monkeyp
     monkeypatch.setattr("eurosky_pipeline.orchestration.health.FORMER_INSTANCE_FILES", former)
     found = look_at_dagster(Settings(), {})[0]
     assert (found.verdict, "of an earlier version" in found.found) == (Health.WARN, True)
+
+
+@pytest.mark.parametrize(("silent_s", "expected"), [(0, True), (100, True), (300, False)])
+def test_a_daemon_that_has_been_silent_for_minutes_does_not_run(silent_s: float, expected: bool) -> None:
+    """Dagster itself would believe in it for half an hour."""
+    heartbeat = DaemonHeartbeat(time.time() - silent_s, "SENSOR", "id", [])
+    assert _is_alive(DaemonStatus("SENSOR", required=True, healthy=True, last_heartbeat=heartbeat)) is expected

@@ -274,3 +274,10 @@ def test_an_allowed_name_is_allowed_on_this_machine_only(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.1", "192.168.0.9"))
     with pytest.raises(SettingsError, match=r"resolves to 192\.168\.0\.9, which is not this machine"):
         policy.check_reachable("http://localhost:2583")
+
+
+def test_what_stands_behind_a_question_mark_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as caught:
+        HostPolicy().normalize("https://old.example.com/?password=canary")
+    assert "canary" not in caught.value.with_hint()
+    assert "old.example.com" in caught.value.message

@@ -102,6 +102,16 @@ def test_a_dry_run_tells_the_same_and_makes_neither_file_nor_folder(home: Path, 
     assert "would be added" in hand_in(accounts, "--dry-run").stdout
 
 
+def test_a_dry_run_says_so_too_where_a_newer_program_has_been(registry: Registry, home: Path, accounts: Path) -> None:
+    registry.close()
+    with closing(sqlite3.connect(home / "registry.sqlite")) as database:
+        database.execute("UPDATE eurosky_schema_version SET version_num = '9999'")
+        database.commit()
+    with pytest.raises(SettingsError) as caught:
+        raise hand_in(accounts, "--dry-run").exception  # type: ignore[misc]
+    assert caught.value.code == "schema_newer"
+
+
 def test_a_dry_run_leaves_the_passwords_that_are_there(registry: Registry, accounts: Path) -> None:
     hand_in(accounts)
     accounts.write_text(LIST.replace("canary-one", "canary-new"))

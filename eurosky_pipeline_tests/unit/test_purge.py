@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from eurosky_pipeline.artifacts.purge import purge_migration, would_purge
 from eurosky_pipeline.artifacts.workspace import ACCOUNT_CAR, REPORT_CSV, Workspace
 from eurosky_pipeline.atproto.cid import parse_cid
+from eurosky_pipeline.cli.migrate import _taken_up
 from eurosky_pipeline.cli.migrations_purge import purge as purge_command
 from eurosky_pipeline.errors import ConflictError, FatalError
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
@@ -114,6 +115,17 @@ def test_forgetting_leaves_nothing_that_tells_whose_it_was(
     for trace in ("did:plc", "alice.example", CID):
         assert trace not in rows
     assert registry.get(token).error_code == "disk"
+
+
+def test_one_that_is_forgotten_is_not_run_again(registry: Registry, purge: Purge, settings: Settings) -> None:
+    token = failed(registry, settings)
+    purge_migration(purge, settings, token, is_forgetting=True)
+    before = registry.get(token)
+    for again in (registry.retry, registry.resume, lambda token: _taken_up(registry, token)):
+        with pytest.raises(ConflictError) as caught:
+            again(token)
+        assert caught.value.code == "forgotten"
+    assert registry.get(token) == before
 
 
 @pytest.mark.parametrize("database_url", [None])

@@ -77,6 +77,21 @@ def test_a_key_is_changed_while_a_migration_waits_and_then_the_old_one_is_not_ne
     registry.close()
 
 
+@pytest.mark.parametrize("database_url", [None])
+def test_a_key_file_that_is_kept_elsewhere_is_rotated_there(settings: Settings, tmp_path: Path) -> None:
+    registry = open_registry(settings)
+    token = add(registry)
+    registry.close()
+    link, kept = settings.home / KEY_FILE_NAME, tmp_path / "kept.key"
+    link.rename(kept)
+    link.symlink_to(kept)
+    before = kept.read_bytes()
+    rotate(settings)
+    assert link.is_symlink()
+    assert kept.read_bytes() != before
+    assert passwords_of(settings, token) == BOTH
+
+
 def test_a_second_rotation_finds_nothing_to_do(settings: Settings, sql: Sql) -> None:
     registry = open_registry(given(settings, OLD))
     add(registry)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from eurosky_pipeline.cli.up import LOCK_NAME, _alone, _check_free, _is_loopback, _running, _watch, up
 from eurosky_pipeline.errors import ConflictError, FatalError, SettingsError
+from eurosky_pipeline.registry.vault import new_key
 
 SLEEPS = ["timeit", "-n", "1", "-r", "1", "-s", "import time", "time.sleep(600)"]
 ADDRESS = "http://127.0.0.1:1"
@@ -92,3 +93,16 @@ def test_a_port_that_is_taken_and_an_address_that_is_nobodys_are_told_before_any
     assert caught.value.code == "port_taken"
     with pytest.raises(SettingsError, match=r"no-such-host\.invalid"):
         _check_free("no-such-host.invalid", 3999)
+
+
+def test_a_database_that_is_not_there_is_told_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after the minute for which what runs by itself would wait."""
+    monkeypatch.setenv("EUROSKY_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("EUROSKY_DATABASE_URL", "postgresql://mover:x@127.0.0.1:1/movers")
+    monkeypatch.setenv("EUROSKY_VAULT_KEY", new_key())
+    began_s = time.monotonic()
+    done = CliRunner().invoke(up, ["--port", "3997"])
+    assert isinstance(done.exception, SettingsError)
+    assert done.exception.code == "database_unavailable"
+    assert time.monotonic() - began_s < 45
