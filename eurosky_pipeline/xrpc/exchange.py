@@ -26,6 +26,11 @@ class Exchanges:
     """One connection; a request is sent once the body of the last answer has been read, and the answer was closed.
 
     Its errors are httpcore's and those of `BoundedStream`; after any of them, `is_reusable` is false.
+
+    Attributes:
+        is_reusable: the last exchange has come to its end.
+        was_left: the last request was not the first one here, and not a byte came in answer: as where the host had hung
+            up already, which it may do whenever nothing is asked of it.
     """
 
     def __init__(self, stream: BoundedStream) -> None:
@@ -33,14 +38,14 @@ class Exchanges:
         self._http = h11.Connection(h11.CLIENT)
         self._read_timeout_s: float | None = None
         self._used_at_s = 0.0
-        self.is_reusable = False
+        self.is_reusable = self.was_left = False
 
     def send(self, request: httpx.Request) -> h11.Response:
         """Send it; returns the head of its answer, whose body is still unread."""
         timeouts = request.extensions.get("timeout", {})
         self._read_timeout_s = timeouts.get("read")
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_LINE_BYTES)
-        self.is_reusable = False
+        self.is_reusable, self.was_left = False, self._used_at_s > 0
         with suppress(httpcore.WriteError):  # a host may answer, and hang up, before it has taken all
             self._write(request, timeouts.get("write"))
         while not isinstance(event := self._next_event(), h11.Response):
@@ -111,7 +116,9 @@ class Exchanges:
             self._http.receive_data(data)
 
     def _read(self, most_bytes: int) -> bytes:
-        return self._stream.read(most_bytes, self._read_timeout_s)
+        data = self._stream.read(most_bytes, self._read_timeout_s)
+        self.was_left = self.was_left and not data
+        return data
 
     def _end(self, is_reusable: bool) -> None:
         self.is_reusable, self._used_at_s = is_reusable, time.monotonic()

@@ -30,7 +30,11 @@ from eurosky_pipeline.xrpc.resolver import Endpoint
 MAX_ADDRESSES = 8
 """Tried before a host is given up; a name may have hundreds."""
 CONNECT_TIMEOUT_S = 10.0
+LONGEST_IDLE_S = 4.0
+"""After which a connection is not used again: servers on Node close theirs after 5 s."""
 USER_AGENT = "eurosky-pipeline"
+_REPEATABLE = frozenset({"GET", "HEAD"})
+"""Sent again by itself where a host has hung up on a kept connection (RFC 9110, 9.2.2)."""
 _SAME_IN_HTTPX = {
     getattr(httpcore, name): getattr(httpx, name)
     for name in (
@@ -54,7 +58,9 @@ def new_http_client(workers: int, policy: HostPolicy, headers: Mapping[str, str]
         SettingsError: the environment names a proxy that cannot be used.
     """
     connections = 2 * workers + 4
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=LONGEST_IDLE_S
+    )
     return httpx.Client(
         transport=GuardedTransport(policy, limits=limits, proxies=environment_proxies()),
         follow_redirects=False,
@@ -108,12 +114,18 @@ class GuardedTransport(httpx.BaseTransport):
         return origin
 
     def _send(self, request: httpx.Request, origin: Origin) -> httpx.Response:
-        connection = self._direct.take(origin, request.extensions.get("timeout", {}).get("connect"))
-        try:
-            head = connection.send(request)
-        except BaseException:
-            connection.close()
-            raise
+        while True:
+            connection = self._direct.take(origin, request.extensions.get("timeout", {}).get("connect"))
+            try:
+                head = connection.send(request)
+                break
+            except (httpcore.ReadError, httpcore.RemoteProtocolError):
+                connection.close()
+                if not connection.was_left or request.method not in _REPEATABLE:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
         body = _Body(connection.body(request, head), partial(self._direct.give_back, origin, connection), request)
         version = {"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason}
         return _answer(head.status_code, head.headers.raw_items(), body, version)

@@ -299,3 +299,46 @@ def test_what_a_host_said_before_it_hung_up_is_heard() -> None:
     head = exchanges.send(request)
     assert (head.status_code, b"".join(exchanges.body(request, head))) == (413, b"{}")
     assert not exchanges.is_reusable
+
+
+def answering_once(connection: socket.socket) -> None:
+    """The second request finds that the host hangs up, as if it had done so a moment ago."""
+    read_head(connection)
+    connection.sendall(OK)
+    read_head(connection)
+
+
+def test_a_question_that_crosses_a_hosts_hanging_up_is_asked_again(http: httpx.Client) -> None:
+    with serving(answering_once) as server:
+        client = XrpcClient(http, server.url)
+        assert [client.query(NSID) for _ in range(4)] == [{}, {}, {}, {}]
+        assert server.connections == 4
+
+
+def test_what_may_have_had_an_effect_is_not_sent_again_by_itself(http: httpx.Client) -> None:
+    with serving(answering_once) as server:
+        client = XrpcClient(http, server.url)
+        client.query(NSID)
+        with pytest.raises(HostUnreachable):
+            client.procedure(NSID, {})
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2"], ids=["nothing", "the beginning of an answer"])
+def test_a_host_that_breaks_off_on_a_new_connection_or_in_its_answer_is_not_asked_again(
+    http: httpx.Client, said: bytes
+) -> None:
+    def break_off(connection: socket.socket) -> None:
+        if server.connections == 1 and said:  # so that the next request finds a connection that was used
+            read_head(connection)
+            connection.sendall(OK)
+        read_head(connection)
+        connection.sendall(said)
+
+    with serving(break_off) as server:
+        client = XrpcClient(http, server.url)
+        if said:
+            client.query(NSID)
+        with pytest.raises(HostUnreachable):
+            client.query(NSID)
+        assert server.connections == 1
