@@ -143,6 +143,36 @@ class Settings(BaseSettings):
         validation_alias="EUROSKY_MAX_BLOB_BYTES",
         description="Largest blob that is accepted from a host, in bytes",
     )
+    intake_folder: Path | None = Field(
+        default=None,
+        validation_alias="EUROSKY_INTAKE_FOLDER",
+        description="Folder in which lists of accounts are looked for, to be registered (unset: none)",
+    )
+    intake_sources: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("registered", "watched_folder"),
+        validation_alias="EUROSKY_INTAKE_SOURCES",
+        description="Where the sensor new_migrations looks for migrations, comma-separated (docs/plugins.md)",
+    )
+    event_sinks: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("log", "webhook"),
+        validation_alias="EUROSKY_EVENT_SINKS",
+        description="Who is told of changes of state and ends of runs, comma-separated (docs/plugins.md)",
+    )
+    webhook_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="EUROSKY_WEBHOOK_URL",
+        description="Where the sink `webhook` posts events to (unset: nowhere)",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="EUROSKY_WEBHOOK_SECRET",
+        description="Key of the signature that each of its requests carries",
+    )
+    sensors_off: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        validation_alias="EUROSKY_SENSORS_OFF",
+        description="Sensors and schedules that are off until somebody switches them on, comma-separated (unset: none)",
+    )
     retention_days: int | None = Field(
         default=None,
         ge=1,
@@ -151,7 +181,7 @@ class Settings(BaseSettings):
         description="Days after which a schedule purges what a finished migration has left (unset: it stays)",
     )
 
-    @field_validator("home", "dagster_home")
+    @field_validator("home", "dagster_home", "intake_folder")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         """Dagster refuses relative homes, and a run may start in another folder."""
@@ -176,16 +206,23 @@ class Settings(BaseSettings):
             _keys_by_host(value.get_secret_value())
         return value
 
+    @field_validator("intake_sources", "event_sinks", "sensors_off", mode="before")
+    @classmethod
+    def _list_of_names(cls, value: object) -> object:
+        """Names, each once; `none` alone, since an empty variable counts as unset, for none."""
+        names = _names_in(value)
+        if len(set(names)) < len(names):
+            raise ValueError("holds a name twice")
+        return () if names == ("none",) else names
+
     @field_validator("record_transforms", mode="before")
     @classmethod
-    def _names(cls, value: object) -> object:
+    def _transforms(cls, value: object) -> object:
         """Names in their order, the transform with its own switch among them: first, if it has no place of its own.
 
         Whether somebody offers them is found out when they are loaded; here only that they can be names.
         """
-        names = tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
-        if not isinstance(names, tuple) or not all(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) for name in names):
-            raise ValueError("is no list of names, comma-separated, each of lower-case letters, digits and _")
+        names = _names_in(value)
         if LEGACY_TRANSFORM not in names:
             names = (LEGACY_TRANSFORM, *names)
         if len(set(names)) < len(names) or len(names) > MAX_RECORD_TRANSFORMS:
@@ -212,6 +249,13 @@ class Settings(BaseSettings):
             return None
         key = _keys_by_host(self.rate_limit_bypass.get_secret_value()).get(_host_and_port(base_url))
         return None if key is None else SecretStr(key)
+
+
+def _names_in(value: object) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+    if not isinstance(names, tuple) or not all(re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) for name in names):
+        raise ValueError("is no list of names, comma-separated, each of lower-case letters, digits and _")
+    return names
 
 
 def _keys_by_host(text: str) -> dict[tuple[str, int], str]:

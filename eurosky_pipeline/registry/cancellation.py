@@ -77,7 +77,7 @@ def bring_back(connection: Connection, token: str, now: datetime) -> None:
     migration = locked_row(connection, token)
     migration.require_known()
     check_at_rest(migration, now)
-    values: dict[str, Any] = {"cancel_requested_at": None}
+    values: dict[str, Any] = {"cancel_requested_at": None, "start_wanted_at": now}
     if migration.state in STOPPED:
         values |= {"state": migration.stopped_in or RESTART, "stopped_in": None, "resume_at": None}
         values |= {"error_code": None, "error_text": None, "updated_at": now}
@@ -121,6 +121,7 @@ def _give_up(connection: Connection, tokens: list[str], now: datetime) -> None:
             resume_at=None,
             lease_expires_at=None,
             cancel_requested_at=None,
+            start_wanted_at=None,
             updated_at=case((columns.state == State.CANCELLED, columns.updated_at), else_=now),
         )
     )

@@ -22,7 +22,7 @@ from eurosky_pipeline.registry.patience import outlast, said
 from eurosky_pipeline.settings import Settings
 
 VERSION_TABLE = "eurosky_schema_version"
-SCHEMA_HEAD = "0003"
+SCHEMA_HEAD = "0004"
 """The newest schema revision; spares a start the import of Alembic where there is nothing to do."""
 UPGRADE_LOCK: Final = 0x6575726F736B79
 """PostgreSQL's advisory lock of whoever changes the registry's schema."""

@@ -38,6 +38,7 @@ def take_lease(connection: Connection, token: str, holder: str, lifetime_s: floa
             attempts=before.attempts + is_new,
             lease_holder=holder,
             lease_expires_at=now + timedelta(seconds=lifetime_s),
+            start_wanted_at=None,
         )
     )
     if is_new:

@@ -59,7 +59,7 @@ class NewMigration:
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One row, as it was when it was read. `stopped_in` is where a stopped migration goes on, `resume_at` when a
-    waiting one may."""
+    waiting one may; `start_wanted_at` is when it was registered or brought back, None since a run has begun on it."""
 
     token: str
     did: str
@@ -79,6 +79,7 @@ class Migration:
     lease_expires_at: datetime | None
     cancel_requested_at: datetime | None
     purged_at: datetime | None
+    start_wanted_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

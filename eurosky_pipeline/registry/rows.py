@@ -31,6 +31,7 @@ def new_row(token: str, new: NewMigration, now: datetime) -> dict[str, Any]:
         "convert_legacy_blobs": new.convert_legacy_blobs,
         "is_active_destination_allowed": new.is_active_destination_allowed,
         "progress_data": {},
+        "start_wanted_at": now,
         "created_at": now,
         "updated_at": now,
     }

@@ -115,6 +115,7 @@ migrations = Table(
     Column("lease_expires_at", UtcDateTime),
     Column("cancel_requested_at", UtcDateTime),
     Column("purged_at", UtcDateTime),
+    Column("start_wanted_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Index(
@@ -127,6 +128,7 @@ migrations = Table(
     Index("ix_migrations_state", "state"),
     Index("ix_migrations_did", "did"),
     Index("ix_migrations_created", "created_at", "token"),
+    Index("ix_migrations_start_wanted", "start_wanted_at", "token"),
 )
 
 attempts = Table(
@@ -170,5 +172,40 @@ blobs = Table(
     Column("error_text", HostText(), nullable=False, server_default=text("''")),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+controls = Table(
+    "controls",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", HostText(), nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("token", String(32), ForeignKey("migrations.token", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("state_before", String(32)),
+    Column("state_after", String(32), nullable=False),
+    Column("error_code", HostText(64)),
+    Column("error_text", HostText()),
+    Column("summary", HostJson, nullable=False),
+    Column("happened_at", UtcDateTime, nullable=False),
+    Index("ix_events_token", "token"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("event_id", BigInteger, ForeignKey("events.id", ondelete="CASCADE"), primary_key=True),
+    Column("sink", String(64), primary_key=True),
+    Column("outcome", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_try_at", UtcDateTime),
+    Column("error_text", HostText(), nullable=False, server_default=text("''")),
     Column("updated_at", UtcDateTime, nullable=False),
 )

@@ -23,7 +23,7 @@ from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.registry.tables import metadata
 from eurosky_pipeline.settings import Settings
 
-TABLES = {"attempts", "migrations", "credentials", "blobs"}
+TABLES = {"attempts", "migrations", "credentials", "blobs", "controls", "events", "deliveries"}
 
 
 def settings_of(home: Path, **values: str) -> Settings:

@@ -31,6 +31,12 @@ READ = [
     ("EUROSKY_MAX_REPO_BYTES", "1000", "max_repo_bytes", 1000),
     ("EUROSKY_MAX_BLOB_BYTES", "1000", "max_blob_bytes", 1000),
     ("EUROSKY_RETENTION_DAYS", "30", "retention_days", 30),
+    ("EUROSKY_INTAKE_FOLDER", "/srv/intake", "intake_folder", Path("/srv/intake")),
+    ("EUROSKY_INTAKE_SOURCES", "registered", "intake_sources", ("registered",)),
+    ("EUROSKY_EVENT_SINKS", "none", "event_sinks", ()),
+    ("EUROSKY_WEBHOOK_URL", "https://hooks.example/x", "webhook_url", "https://hooks.example/x"),
+    ("EUROSKY_WEBHOOK_SECRET", "s3cret", "webhook_secret", "s3cret"),
+    ("EUROSKY_SENSORS_OFF", "new_migrations, resume_waiting", "sensors_off", ("new_migrations", "resume_waiting")),
 ]
 
 REFUSED = [
@@ -51,6 +57,8 @@ REFUSED = [
     ("EUROSKY_ALLOW_PRIVATE_HOSTS", "perhaps-17"),
     ("CONVERT_LEGACY_BLOBS", "perhaps-17"),
     ("UNKNOWN_BLOB_SIZE", "Keep-17"),
+    ("EUROSKY_EVENT_SINKS", "log,log"),
+    ("EUROSKY_SENSORS_OFF", "New-migrations"),
     ("EUROSKY_RECORD_TRANSFORMS", "Moved_links"),
     ("EUROSKY_RECORD_TRANSFORMS", "legacy_blobs,,moved_links"),
     ("EUROSKY_RECORD_TRANSFORMS", "legacy_blobs;moved_links"),
