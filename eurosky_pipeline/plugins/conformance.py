@@ -19,7 +19,7 @@ from eurosky_pipeline.atproto.syntax import is_nsid
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.plugins.discovery import shown, told
 from eurosky_pipeline.plugins.factories import FactoryError, check_factory, make_transform
-from eurosky_pipeline.plugins.hooks import TransformFactory
+from eurosky_pipeline.plugins.hooks import Factory
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformContext, UnknownSize
 
 DID: Final = "did:plc:conformance2conformance2"
@@ -79,7 +79,7 @@ def check_record_transform(
         _check_policy(checked, found, TransformContext(DID, policy, _asked(blob_sizes or {}), lambda _: None))
 
 
-def _check_policy(factory: TransformFactory, records: _Records, context: TransformContext) -> None:
+def _check_policy(factory: Factory[RecordTransform], records: _Records, context: TransformContext) -> None:
     given = _convert(factory, records, context)
     for order, arranged in {"in reverse": records[::-1], "twice over": records + records}.items():
         again = _convert(factory, arranged, context)
@@ -93,7 +93,9 @@ def _check_policy(factory: TransformFactory, records: _Records, context: Transfo
     _convert(factory, [], context)  # a repository may hold nothing for it
 
 
-def _convert(factory: TransformFactory, records: _Records, context: TransformContext) -> dict[str, tuple[bytes, bool]]:
+def _convert(
+    factory: Factory[RecordTransform], records: _Records, context: TransformContext
+) -> dict[str, tuple[bytes, bool]]:
     """One conversion: by URI, the block that came out, and what `scan` said; empty where it was ended rightly."""
     transform = make_transform(factory)
     may_end = context.unknown_size is UnknownSize.FAIL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from eurosky_pipeline.plugins.discovery import shown, told
-from eurosky_pipeline.plugins.hooks import TransformFactory
+from eurosky_pipeline.plugins.hooks import Factory
 from eurosky_pipeline.plugins.record_transforms import RecordTransform
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -16,7 +16,7 @@ class FactoryError(Exception):
     """What is wrong with a factory, in words that can follow the plugin's name."""
 
 
-def check_factory(factory: object) -> TransformFactory:
+def check_factory(factory: object) -> Factory[RecordTransform]:
     """What a plugin offers, once it is known to be a record transform's class, or a factory with name and version.
 
     Raises: FactoryError; and whatever it raises itself when it is looked at.
@@ -44,7 +44,7 @@ def check_factory(factory: object) -> TransformFactory:
     return factory  # type: ignore[return-value]  # it has all that the protocol asks for
 
 
-def make_transform(factory: TransformFactory) -> RecordTransform:
+def make_transform(factory: Factory[RecordTransform]) -> RecordTransform:
     """A new instance. Raises FactoryError if the factory raises, or gives something else than it says."""
     try:
         made: object = factory()

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from eurosky_pipeline.errors import EuroskyError, FatalError, SettingsError
 from eurosky_pipeline.plugins.discovery import Origin, Plugin, PluginFault, PluginFaultError, load_plugins, shown, told
 from eurosky_pipeline.plugins.factories import FactoryError, check_factory, make_transform
-from eurosky_pipeline.plugins.hooks import TransformFactory
+from eurosky_pipeline.plugins.hooks import Factory
 from eurosky_pipeline.plugins.record_transforms import RecordTransform
 
 DEFAULT_TRANSFORMS: Final = ("legacy_blobs",)
@@ -44,7 +44,7 @@ class OfferedTransform:
     name: str
     version: str
     origin: Origin
-    factory: TransformFactory
+    factory: Factory[RecordTransform]
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,5 +130,5 @@ def test_the_page_shows_the_example_as_it_is(path):
 
 def test_the_page_tells_of_every_hook():
     specified = [name for name, value in vars(hooks).items() if hasattr(value, f"{PROJECT}_spec")]
-    assert specified == ["eurosky_record_transforms"]
+    assert specified == ["eurosky_record_transforms", "eurosky_intake_sources", "eurosky_event_sinks"]
     assert all(f"### `{name}" in PAGE for name in specified)
