@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import httpx
-import psutil
 import pytest
 
 from eurosky_pipeline.registry.migration import NewMigration
@@ -18,26 +14,13 @@ from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.xrpc.errors import RateLimited
-from eurosky_pipeline_tests.integration.command import EUROSKY, environment, eurosky
+from eurosky_pipeline_tests.integration.command import eurosky
+from eurosky_pipeline_tests.integration.dagster_server import REPOSITORY, DagsterServer, running_up, wait_until
 from eurosky_pipeline_tests.pipeline import register
 
-LOCATION = {"repositoryLocationName": "eurosky_pipeline", "repositoryName": "__repository__"}
-
-LAUNCH = """
-mutation ($selector: JobOrPipelineSelector!, $token: String!) {
-  addDynamicPartition(partitionsDefName: "migrations", partitionKey: $token,
-    repositorySelector: {repositoryLocationName: "eurosky_pipeline", repositoryName: "__repository__"}) { __typename }
-  launchRun(executionParams: {selector: $selector, mode: "default",
-    executionMetadata: {tags: [{key: "dagster/partition", value: $token}]}}) {
-    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-  }
-}
-"""
-RUNS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
 LOGS = """
 query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } } }
 """
-TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
 START_SENSOR = "mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
 
 
@@ -47,65 +30,30 @@ def registry(sandbox) -> Registry:
 
 
 @pytest.fixture(scope="module")
-def ask(sandbox) -> Iterator[Callable[..., dict]]:
-    """GraphQL to a running `eurosky up`, as the browser speaks it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    log = (sandbox.home / "up.log").open("w")
-    process = subprocess.Popen(
-        [EUROSKY, "up", "--port", str(port)], env=environment(sandbox.home), cwd=sandbox.home, stdout=log, stderr=log
-    )
-
-    def graphql(query: str, **variables: object) -> dict:
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/graphql", json={"query": query, "variables": variables}, timeout=60
-        ).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    try:
-        wait_until(lambda: "Dagster UI" in (sandbox.home / "up.log").read_text(), 120)
-        yield graphql
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()  # as a service manager does; SIGINT is tested with `migrate`
-        assert process.wait(60) == 0
-        log.close()
-    _, left = psutil.wait_procs(children, timeout=20)
-    assert children
-    assert left == []
-
-
-def wait_until(is_true: Callable[[], bool], timeout_s: float) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s} s"
-        time.sleep(0.5)
+def server(sandbox) -> Iterator[DagsterServer]:
+    # what starts by itself is switched on where a test is about it
+    with running_up(sandbox.home, EUROSKY_SENSORS_OFF="new_migrations,resume_waiting") as running:
+        yield running
 
 
 def new_account(sandbox) -> SeededAccount:
     return seed(sandbox.state, records=20, blobs=4, blob_bytes=9_000, report=print)
 
 
-def launch(ask: Callable[..., dict], token: str) -> str:
-    """The id of a run of the job, launched as the UI launches it."""
-    launched = ask(LAUNCH, selector={**LOCATION, "pipelineName": "migrate_account"}, token=token)["launchRun"]
-    assert launched["__typename"] == "LaunchRunSuccess", launched
-    return launched["run"]["runId"]
-
-
-def test_a_run_launched_in_the_ui_moves_the_account(sandbox, registry: Registry, ask) -> None:
+def test_a_run_launched_in_the_ui_moves_the_account(sandbox, registry, server) -> None:
     token = register(registry, new_account(sandbox)).token
-    run_id = launch(ask, token)
-    wait_until(lambda: ask(RUNS, id=run_id)["runOrError"]["status"] in {"SUCCESS", "FAILURE"}, 120)
-    run = ask(RUNS, id=run_id)["runOrError"]
-    assert run["status"] == "SUCCESS"
+    run_id = server.launch(token)
+    wait_until(lambda: server.run(run_id).status in {"SUCCESS", "FAILURE"}, 120)
+    run = server.run(run_id)
+    assert run.status == "SUCCESS"
     assert registry.get(token).state is State.PENDING_PREFS
     assert registry.get(token).progress_data["reconciliation_status"] == "complete"
-    assert "eurosky/did" in {tag["key"] for tag in run["tags"]}
+    assert "eurosky/did" in run.tags
 
 
-def test_a_second_one_on_the_same_home_is_refused_and_doctor_sees_the_first(sandbox, registry: Registry, ask) -> None:
+def test_a_second_one_on_the_same_home_is_refused_and_doctor_sees_the_first(
+    sandbox, registry: Registry, server: DagsterServer
+) -> None:
     second = eurosky("up", "--port", "1", home=sandbox.home)
     assert (second.exit_code, "runs already on the instance" in second.stderr) == (1, True), second.stderr
 
@@ -121,40 +69,44 @@ def test_a_second_one_on_the_same_home_is_refused_and_doctor_sees_the_first(sand
     assert found["sandbox"]["found"].startswith("runs: ")
 
 
-def test_a_run_that_waits_to_try_again_is_stopped_within_seconds(sandbox, registry: Registry, ask) -> None:
+def test_a_run_that_waits_to_try_again_is_stopped_within_seconds(
+    sandbox, registry: Registry, server: DagsterServer
+) -> None:
     token = register(registry, new_account(sandbox), source_pds="https://no-such-host.invalid").token
-    run_id = launch(ask, token)
+    run_id = server.launch(token)
     messages: list[str] = []
 
     def is_waiting_for_the_third_attempt() -> bool:
-        messages[:] = [event.get("message", "") for event in ask(LOGS, id=run_id)["logsForRun"]["events"]]
+        messages[:] = [event.get("message", "") for event in server.ask(LOGS, id=run_id)["logsForRun"]["events"]]
         return any(f"[{token}]" in text and "attempt 3 of 3 in 18 s" in text for text in messages)
 
     wait_until(is_waiting_for_the_third_attempt, 120)
     assert sum("attempt 2 of 3 in 3 s" in text for text in messages) == 1
     asked_s = time.monotonic()
-    ask(TERMINATE, id=run_id)
-    wait_until(lambda: ask(RUNS, id=run_id)["runOrError"]["status"] == "CANCELED", 60)
+    server.terminate(run_id)
+    wait_until(lambda: server.run(run_id).status == "CANCELED", 60)
     wait_until(lambda: registry.get(token).lease_expires_at is None, 30)
     print(f"stopped {time.monotonic() - asked_s:.1f} s after it was asked to")
     assert time.monotonic() - asked_s < 15, "it has waited the 18 s out"
     assert (registry.get(token).state, registry.get(token).error_code) == (State.PENDING_REPO, None)
 
 
-def test_the_sensor_resumes_what_has_waited_long_enough_and_only_once(sandbox, registry: Registry, ask) -> None:
+def test_the_sensor_resumes_what_has_waited_long_enough_and_only_once(
+    sandbox, registry: Registry, server: DagsterServer
+) -> None:
     token = register(registry, new_account(sandbox)).token
     other = registry.add(NewMigration("did:web:other.example", "https://old.example", "https://new.example"), {}).token
     now = datetime.now(UTC)
     for each, until in ((token, now), (other, now + timedelta(hours=1))):
         assert registry.wait(each, until, RateLimited("the destination allows no more for 3600 s"))
-    ask(START_SENSOR, selector={**LOCATION, "sensorName": "resume_waiting"})
+    server.ask(START_SENSOR, selector={**REPOSITORY, "sensorName": "resume_waiting"})
     wait_until(lambda: registry.get(token).state is State.PENDING_PREFS, 150)
     assert (registry.get(token).attempts, registry.get(token).resume_at) == (1, None)
     assert (registry.get(other).state, registry.get(other).attempts) == (State.WAITING, 0)
 
 
-def test_the_sensor_starts_a_new_migration_by_itself(sandbox, registry: Registry, ask) -> None:
+def test_the_sensor_starts_a_new_migration_by_itself(sandbox, registry, server) -> None:
     token = register(registry, new_account(sandbox)).token
-    ask(START_SENSOR, selector={**LOCATION, "sensorName": "new_migrations"})
+    server.ask(START_SENSOR, selector={**REPOSITORY, "sensorName": "new_migrations"})
     wait_until(lambda: registry.get(token).state is State.PENDING_PREFS, 150)
     assert registry.get(token).attempts == 1
