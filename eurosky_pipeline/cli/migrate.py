@@ -136,6 +136,7 @@ def _execute(
     from eurosky_pipeline.definitions import build_defs
     from eurosky_pipeline.orchestration.partitions import MIGRATIONS
     from eurosky_pipeline.orchestration.steps import run_tags
+    from eurosky_pipeline.orchestration.workers import worker_tag
 
     instance.add_dynamic_partitions(MIGRATIONS.name or "", [token])
     return (
@@ -144,7 +145,7 @@ def _execute(
         .execute_in_process(
             instance=instance,
             partition_key=token,
-            tags=run_tags(registry.get(token)),
+            tags={**run_tags(registry.get(token)), **worker_tag()},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
