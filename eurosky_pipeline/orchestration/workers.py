@@ -144,5 +144,5 @@ def _state(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """What `/proc/PID/stat` has behind the command's name, which may hold anything; state and start are 3 and 22 there."""
+    """What `/proc/PID/stat` has behind the command's name, which may be anything; its state first (proc(5))."""
     return (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
