@@ -9,13 +9,8 @@ from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
 from eurosky_pipeline.orchestration.jobs import migrate_account
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
-from eurosky_pipeline.orchestration.schedules import (
-    purge_credentials,
-    purge_credentials_job,
-    purge_finished,
-    purge_finished_job,
-)
-from eurosky_pipeline.orchestration.sensors import new_migrations, resume_waiting
+from eurosky_pipeline.orchestration.schedules import ALL_PURGE_JOBS
+from eurosky_pipeline.orchestration.switches import build_schedules, build_sensors
 from eurosky_pipeline.transfer.progress import SilentProgress
 
 
@@ -30,9 +25,9 @@ def build_defs(**overrides: Any) -> Definitions:
     }
     return Definitions(
         assets=ALL_ASSETS,
-        jobs=[migrate_account, purge_credentials_job, purge_finished_job],
-        schedules=[purge_credentials, purge_finished],
-        sensors=[new_migrations, resume_waiting],
+        jobs=[migrate_account, *ALL_PURGE_JOBS],
+        schedules=build_schedules(),
+        sensors=build_sensors(),
         resources={**resources, **overrides},
         executor=in_process_executor,
     )

@@ -47,12 +47,8 @@ def doctor(*, is_json: bool) -> None:
 
 
 def _look_at_dagster(settings: Settings) -> list[Diagnosis]:
-    from dagster import DefaultScheduleStatus, DefaultSensorStatus
-
-    from eurosky_pipeline.definitions import build_defs
     from eurosky_pipeline.orchestration.health import look_at_dagster
+    from eurosky_pipeline.orchestration.switches import check_names, is_on_by_itself
 
-    defs = build_defs()
-    running = {DefaultSensorStatus.RUNNING, DefaultScheduleStatus.RUNNING}
-    switches = {each.name: each.default_status in running for each in (*(defs.sensors or ()), *(defs.schedules or ()))}
-    return look_at_dagster(settings, switches)
+    check_names(settings)
+    return look_at_dagster(settings, is_on_by_itself())

@@ -35,10 +35,12 @@ def up(host: str, port: int) -> None:
     with --host other than this machine's own, put something with a login before it.
     """
     from eurosky_pipeline.orchestration.instance import WORKSPACE_FILE, open_instance, prepare_instance
+    from eurosky_pipeline.orchestration.switches import check_names
     from eurosky_pipeline.registry.registry import open_registry
     from eurosky_pipeline.settings import load_settings
 
     settings = load_settings()
+    check_names(settings)
     folder = prepare_instance(settings)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with _alone(folder, address) as lock:

@@ -7,6 +7,7 @@ from dagster import (
     DefaultScheduleStatus,
     OpExecutionContext,
     RunRequest,
+    ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
     in_process_executor,
@@ -105,3 +106,7 @@ def purge_finished(_context: ScheduleEvaluationContext) -> RunRequest | SkipReas
     finally:
         purge.close()
     return RunRequest() if is_due else SkipReason(f"nothing ended more than {settings.retention_days} days ago")
+
+
+ALL_SCHEDULES: tuple[ScheduleDefinition, ...] = (purge_credentials, purge_finished)
+ALL_PURGE_JOBS = (purge_credentials_job, purge_finished_job)

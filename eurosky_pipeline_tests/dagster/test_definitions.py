@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from dagster import AssetKey, DefaultSensorStatus, in_process_executor
+from dagster import AssetKey, in_process_executor
 
 import eurosky_pipeline
 from eurosky_pipeline.definitions import build_defs, defs
@@ -74,12 +74,4 @@ def test_the_checks_stand_on_their_assets() -> None:
         (AssetKey("reconciliation_report"), "every_blob_arrived"),
         (AssetKey("reconciliation_report"), "records_are_equal"),
         (AssetKey("reconciliation_report"), "sizes_are_as_referenced"),
-    }
-
-
-def test_what_starts_runs_by_itself_is_off_until_a_person_switches_it_on() -> None:
-    sensors = defs.get_repository_def().sensor_defs
-    assert {sensor.name: sensor.default_status for sensor in sensors} == {
-        "new_migrations": DefaultSensorStatus.STOPPED,
-        "resume_waiting": DefaultSensorStatus.STOPPED,
     }

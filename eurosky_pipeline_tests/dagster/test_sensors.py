@@ -9,8 +9,9 @@ from dagster import DagsterInstance, DagsterRunStatus, RunRequest, SensorResult,
 from dagster._core.test_utils import create_run_for_test
 
 from eurosky_pipeline.errors import ConflictError, PermanentError
-from eurosky_pipeline.orchestration import sensors
-from eurosky_pipeline.orchestration.sensors import MAX_STARTS_IN_VAIN, RESUME_AT_TAG, new_migrations, resume_waiting
+from eurosky_pipeline.orchestration.sensors import new_migrations, resume_waiting, starts
+from eurosky_pipeline.orchestration.sensors.resume_waiting import RESUME_AT_TAG
+from eurosky_pipeline.orchestration.sensors.starts import MAX_STARTS_IN_VAIN
 from eurosky_pipeline.registry.migration import Migration, NewMigration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
@@ -175,7 +176,7 @@ def test_what_is_cancelled_while_it_waits_stays_so(migration: Migration, registr
 def test_one_tick_starts_no_more_than_its_share_the_longest_overdue_first(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensors, "MAX_STARTS_PER_TICK", 2)
+    monkeypatch.setattr(starts, "MAX_STARTS_PER_TICK", 2)
     tokens = []
     for number in range(4):
         new = NewMigration(f"did:web:{number}.example", "https://old.example", "https://new.example")
@@ -199,8 +200,8 @@ def test_no_other_migration_of_the_account_is_taken_while_one_waits(migration: M
 def test_however_many_are_new_a_tick_looks_at_so_many_and_the_next_goes_on_behind_them(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensors, "MAX_LOOKED_AT_PER_TICK", 3)
-    monkeypatch.setattr(sensors, "MAX_STARTS_PER_TICK", 2)
+    monkeypatch.setattr(starts, "MAX_LOOKED_AT_PER_TICK", 3)
+    monkeypatch.setattr(starts, "MAX_STARTS_PER_TICK", 2)
     added = [
         registry.add(NewMigration(f"did:plc:{letter * 24}", "https://old.example", "https://new.example"), {}).token
         for letter in "abcde"

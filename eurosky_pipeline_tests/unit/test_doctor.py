@@ -98,7 +98,7 @@ def test_a_registry_in_use_is_looked_through_and_left_as_it_is(in_use: Registry,
     before = seen(home)
     found = {each.name: each for each in rows()}
     assert seen(home) == before
-    assert found["database"].found.endswith("schema 0003")
+    assert found["database"].found.endswith("schema 0004")
     assert found["key"].found.endswith("opens the 1 newest passwords")
     assert [each.verdict for each in rows() if each.name == "hosts"] == [Health.OK, Health.OK]
     in_use.close()  # the last one to leave takes SQLite's files beside the database with it
@@ -146,8 +146,8 @@ def set_schema(home: Path, version: str) -> None:
         ("key", "not opened by it: EURO-", change_the_key),
         ("key", "vault_key_invalid", scribble_the_key),
         ("database", "cannot be read", scribble_the_database),
-        ("database", "this program's is 0003", lambda home: set_schema(home, "9999")),
-        ("database", "this program's is 0003", lambda home: set_schema(home, "a-branch")),
+        ("database", "this program's is 0004", lambda home: set_schema(home, "9999")),
+        ("database", "this program's is 0004", lambda home: set_schema(home, "a-branch")),
         ("home", "can be changed by others (777)", open_the_home),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_database_server_is_looked_at_as_a_file_is_and_nothing_is_made_in_it(
     opened = open_registry(load_settings())
     opened.add(NewMigration(DID, host.url, "https://new.example"), {Side.SOURCE: SecretStr(PASSWORD)})
     opened.close()
-    assert row("database").found == "PostgreSQL, schema 0003"
+    assert row("database").found == "PostgreSQL, schema 0004"
     assert row("key").found == "1 in EUROSKY_VAULT_KEY; opens the 1 newest passwords"
 
 
