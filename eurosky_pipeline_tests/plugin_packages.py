@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eurosky_pipeline.plugins.manager import Plugins, read_plugins
+from eurosky_pipeline.plugins.offers import Plugins, read_plugins
 
 EXAMPLE = Path(__file__).parent / "example_plugin"
 _NUMBERS = itertools.count()

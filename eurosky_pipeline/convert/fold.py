@@ -16,7 +16,7 @@ from eurosky_pipeline.atproto.cid import Cid, CidError, cid_of, parse_cid
 from eurosky_pipeline.atproto.indexed_car import RepoError
 from eurosky_pipeline.convert.strong_refs import CID_TEXTS, own_prefix, own_refs
 from eurosky_pipeline.errors import EuroskyError, IntegrityError
-from eurosky_pipeline.plugins.discovery import told
+from eurosky_pipeline.plugins.foreign import told
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformFailedError
 
 PutBlock = Callable[[Cid, bytes], None]

@@ -17,9 +17,10 @@ from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.dag_cbor import CborError
 from eurosky_pipeline.atproto.syntax import is_nsid
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.plugins.discovery import shown, told
-from eurosky_pipeline.plugins.factories import FactoryError, check_factory, make_transform
+from eurosky_pipeline.plugins.factories import FactoryError, check_factory, make
+from eurosky_pipeline.plugins.foreign import shown, told
 from eurosky_pipeline.plugins.hooks import Factory
+from eurosky_pipeline.plugins.kinds import RECORD_TRANSFORMS
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformContext, UnknownSize
 
 DID: Final = "did:plc:conformance2conformance2"
@@ -67,8 +68,8 @@ def check_record_transform(
     """
     found = _encoded(records)
     try:
-        checked = check_factory(factory)
-        first, second = make_transform(checked), make_transform(checked)
+        checked = check_factory(RECORD_TRANSFORMS, factory)
+        first, second = make(RECORD_TRANSFORMS, checked), make(RECORD_TRANSFORMS, checked)
     except FactoryError as error:
         raise ConformanceError(f"the plugin {error}") from error
     if first is second:
@@ -97,7 +98,7 @@ def _convert(
     factory: Factory[RecordTransform], records: _Records, context: TransformContext
 ) -> dict[str, tuple[bytes, bool]]:
     """One conversion: by URI, the block that came out, and what `scan` said; empty where it was ended rightly."""
-    transform = make_transform(factory)
+    transform = make(RECORD_TRANSFORMS, factory)
     may_end = context.unknown_size is UnknownSize.FAIL
     wanted: dict[str, bool] = {}
     for what, block in [*_FOREIGN.items(), *records]:

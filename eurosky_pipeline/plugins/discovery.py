@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint
-from typing import Any, Final
+from typing import Any
 
 import pluggy
 
 from eurosky_pipeline.plugins import hooks
+from eurosky_pipeline.plugins.foreign import LOAD_LIMIT_S, TooSlow, shown, told, within
 
-_SHOWN_CHARACTERS: Final = 200
 _SECTION = f"[{hooks.PROJECT}]"
 
 
@@ -40,11 +40,13 @@ class PluginFault:
 
     Attributes:
         offers: what is missing for it, by name; None where it is not known what the plugin would have offered.
+        hook: by which it would have; None where it may be any.
     """
 
     origin: Origin
     reason: str
     offers: str | None = None
+    hook: str | None = None
 
     def __str__(self) -> str:
         return f"{self.origin} {self.reason}"
@@ -74,9 +76,11 @@ class Plugin:
         if not caller.get_hookimpls():
             return []
         try:
-            answers: list[Any] = caller()
+            answers: list[Any] = within(LOAD_LIMIT_S, caller)
+        except TooSlow as error:
+            raise PluginFaultError(PluginFault(self.origin, f"hangs in {hook}: {error}", hook=hook)) from error
         except (Exception, SystemExit) as error:
-            raise PluginFaultError(PluginFault(self.origin, f"fails in {hook}: {told(error)}")) from error
+            raise PluginFaultError(PluginFault(self.origin, f"fails in {hook}: {told(error)}", hook=hook)) from error
         return answers or [None]  # pluggy leaves out what is None, and here nobody else has answered
 
 
@@ -111,23 +115,11 @@ def load_plugins(installed: Iterable[Distribution]) -> tuple[list[Plugin], list[
     return plugins, faults
 
 
-def told(error: BaseException) -> str:
-    """An exception in few words, on one line, and nothing that a terminal would obey."""
-    try:
-        text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
-    except Exception:  # it is a plugin's, and may be broken itself
-        text = ""
-    return f"{type(error).__name__}: {text[:_SHOWN_CHARACTERS]}" if text else type(error).__name__
-
-
-def shown(value: object) -> str:
-    """Something of a plugin's in few words; its own repr may be long, or raise."""
-    return repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else f"a {type(value).__name__}"
-
-
 def _load(origin: Origin, entry: EntryPoint) -> Plugin:
     try:
-        module = entry.load()
+        module = within(LOAD_LIMIT_S, entry.load)
+    except TooSlow as error:
+        raise PluginFaultError(PluginFault(origin, f"hangs while it is imported: {error}")) from error
     except (Exception, SystemExit) as error:
         raise PluginFaultError(PluginFault(origin, f"cannot be imported: {told(error)}")) from error
     manager = pluggy.PluginManager(hooks.PROJECT)

@@ -1,12 +1,12 @@
-"""Factories of record transforms: what a plugin may offer, checked before it counts as offered, and when it is used."""
+"""Factories: what a plugin may offer of each kind, checked before it counts as offered, and when it is used."""
 
 from __future__ import annotations
 
 import re
 
-from eurosky_pipeline.plugins.discovery import shown, told
+from eurosky_pipeline.plugins.foreign import shown, told
 from eurosky_pipeline.plugins.hooks import Factory
-from eurosky_pipeline.plugins.record_transforms import RecordTransform
+from eurosky_pipeline.plugins.kinds import Kind, Made
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}", re.ASCII)
@@ -16,8 +16,8 @@ class FactoryError(Exception):
     """What is wrong with a factory, in words that can follow the plugin's name."""
 
 
-def check_factory(factory: object) -> Factory[RecordTransform]:
-    """What a plugin offers, once it is known to be a record transform's class, or a factory with name and version.
+def check_factory(kind: Kind[Made], factory: object) -> Factory[Made]:
+    """What a plugin offers, once it is known to be a class of this kind, or a factory with name and version.
 
     Raises: FactoryError; and whatever it raises itself when it is looked at.
     """
@@ -34,31 +34,31 @@ def check_factory(factory: object) -> Factory[RecordTransform]:
         raise FactoryError(
             f"offers {name}, whose version is {shown(version)}: it must be 1 to 32 letters, digits and . + - _"
         )
-    if not isinstance(getattr(factory, "needle", b""), bytes):
-        raise FactoryError(f"offers {name}, whose needle is no bytes: {shown(getattr(factory, 'needle', None))}")
+    if flaw := kind.flaw(factory):
+        raise FactoryError(f"offers {name}, whose {flaw}")
     if isinstance(factory, type):
-        if not issubclass(factory, RecordTransform):
-            raise FactoryError(f"offers {name}, whose class {called} is no RecordTransform")
+        if not issubclass(factory, kind.base):
+            raise FactoryError(f"offers {name}, whose class {called} is no {kind.base.__name__}")
         if missing := getattr(factory, "__abstractmethods__", None):
             raise FactoryError(f"offers {name}, whose class {called} lacks {', '.join(sorted(missing))}")
     return factory  # type: ignore[return-value]  # it has all that the protocol asks for
 
 
-def make_transform(factory: Factory[RecordTransform]) -> RecordTransform:
+def make(kind: Kind[Made], factory: Factory[Made]) -> Made:
     """A new instance. Raises FactoryError if the factory raises, or gives something else than it says."""
     try:
         made: object = factory()
         called = (getattr(made, "name", None), getattr(made, "version", None))
-        needle: object = getattr(made, "needle", None)
+        flaw = kind.flaw(made)
     except (Exception, SystemExit) as error:
         raise FactoryError(f"cannot make {factory.name}: {told(error)}") from error
-    if not isinstance(made, RecordTransform):
-        raise FactoryError(f"makes something else than a RecordTransform for {factory.name}: {shown(made)}")
-    if not isinstance(needle, bytes):
-        raise FactoryError(f"makes a RecordTransform for {factory.name} whose needle is no bytes: {shown(needle)}")
+    if not isinstance(made, kind.base):
+        raise FactoryError(f"makes something else than {kind.a_base} for {factory.name}: {shown(made)}")
+    if flaw:
+        raise FactoryError(f"makes {kind.a_base} for {factory.name} whose {flaw}")
     if called != (factory.name, factory.version):
         raise FactoryError(
-            f"makes a RecordTransform that calls itself {shown(called[0])} {shown(called[1])}, "
+            f"makes {kind.a_base} that calls itself {shown(called[0])} {shown(called[1])}, "
             f"and offers it as {factory.name} {factory.version}"
         )
     return made

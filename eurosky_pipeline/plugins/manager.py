@@ -1,22 +1,26 @@
-"""The manager: what the installed plugins offer, and new instances of what is asked for by name.
+"""The manager: new instances of what is asked for by name.
 
-Nothing is looked for or imported before the first question, and then once in a process. What a plugin does wrong is an
-error only where somebody asks for what is therefore missing. A name that two plugins claim belongs to neither, even if
-one of them is built in: installing a package must not change what another one does, nor the reverse.
+Nothing is looked for or imported before the first question, and then once in a process. What a plugin does wrong is
+nobody's trouble but of those who ask for what is therefore missing: a conversion, which must not go on without one of
+its transforms, hears of it as an error; a tick goes on with the other sources or sinks, and names those that it lacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import Distribution, distributions
-from typing import Final, NamedTuple
+from importlib.metadata import distributions
+from typing import Any, Final, Generic, NamedTuple
 
 from eurosky_pipeline.errors import EuroskyError, FatalError, SettingsError
-from eurosky_pipeline.plugins.discovery import Origin, Plugin, PluginFault, PluginFaultError, load_plugins, shown, told
-from eurosky_pipeline.plugins.factories import FactoryError, check_factory, make_transform
-from eurosky_pipeline.plugins.hooks import Factory
+from eurosky_pipeline.plugins.discovery import PluginFault
+from eurosky_pipeline.plugins.event_sinks import EventSink
+from eurosky_pipeline.plugins.factories import FactoryError, make
+from eurosky_pipeline.plugins.foreign import prints_aside, shown
+from eurosky_pipeline.plugins.intake_sources import IntakeSource
+from eurosky_pipeline.plugins.kinds import EVENT_SINKS, INTAKE_SOURCES, RECORD_TRANSFORMS, Kind, Made
+from eurosky_pipeline.plugins.offers import Offer, Plugins, read_plugins
 from eurosky_pipeline.plugins.record_transforms import RecordTransform
 
 DEFAULT_TRANSFORMS: Final = ("legacy_blobs",)
@@ -25,10 +29,7 @@ DEFAULT_TRANSFORMS: Final = ("legacy_blobs",)
 MAX_TRANSFORMS: Final = 32
 """How many transforms one conversion may have."""
 
-_HOOK: Final = "eurosky_record_transforms"
-_MAX_OFFERS: Final = 100
 _SHOWN_FAULTS: Final = 5
-_MEND: Final = "mend or uninstall the package that is named, or take the transform out of EUROSKY_RECORD_TRANSFORMS"
 
 
 class PluginError(FatalError):
@@ -38,21 +39,30 @@ class PluginError(FatalError):
 
 
 @dataclass(frozen=True, slots=True)
-class OfferedTransform:
-    """A record transform that can be had, and from whom."""
+class Missing:
+    """Something that the settings name and that cannot be had; `reason` names plugin and package, or that none has it.
+
+    Attributes:
+        name: as the settings have it.
+        code: of docs/errors.md.
+        hint: what to do; may be empty.
+    """
 
     name: str
-    version: str
-    origin: Origin
-    factory: Factory[RecordTransform]
+    code: str
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)
-class Plugins:
-    """All that is installed: what can be used, and what is wrong with the rest."""
+class Loaded(Generic[Made]):
+    """What can be had of what was asked for, in that order, as new instances; and what is missing."""
 
-    transforms: tuple[OfferedTransform, ...]
-    faults: tuple[PluginFault, ...]
+    made: tuple[Made, ...]
+    missing: tuple[Missing, ...]
 
 
 class AvailableTransform(NamedTuple):
@@ -85,16 +95,41 @@ def load_transforms(
     if not names:
         return []
     found = installed_plugins() if plugins is None else plugins
-    return [_made(offer) for offer in [_offered(name, found) for name in names]]
+    return [_made(offer) for offer in [_offered(RECORD_TRANSFORMS, name, found) for name in names]]
+
+
+def load_intake_sources(names: Sequence[str], *, plugins: Plugins | None = None) -> Loaded[IntakeSource]:
+    """New instances of these intake sources, as far as they can be had; close each when the tick is over."""
+    return load(INTAKE_SOURCES, names, plugins=plugins)
+
+
+def load_event_sinks(names: Sequence[str], *, plugins: Plugins | None = None) -> Loaded[EventSink]:
+    """New instances of these event sinks, as far as they can be had; close each when the round is over."""
+    return load(EVENT_SINKS, names, plugins=plugins)
+
+
+def load(kind: Kind[Made], names: Sequence[str], *, plugins: Plugins | None = None) -> Loaded[Made]:
+    """What can be had of these, each once; raises nothing of what plugins, or the settings, do wrong."""
+    made: list[Made] = []
+    missing: list[Missing] = []
+    if not names:
+        return Loaded((), ())
+    found = installed_plugins() if plugins is None else plugins
+    for name in dict.fromkeys(names):
+        try:
+            made.append(_made(_offered(kind, name, found)))
+        except EuroskyError as error:
+            missing.append(Missing(name, error.code, error.message, error.hint))
+    return Loaded(tuple(made), tuple(missing))
 
 
 def available_transforms(*, plugins: Plugins | None = None) -> list[AvailableTransform]:
     """The record transforms that can be asked for, sorted by name."""
     found = installed_plugins() if plugins is None else plugins
-    return sorted(
+    return [
         AvailableTransform(offer.name, offer.version, offer.origin.distribution, offer.origin.distribution_version)
-        for offer in found.transforms
-    )
+        for offer in found.of(RECORD_TRANSFORMS)
+    ]
 
 
 @cache
@@ -103,80 +138,41 @@ def installed_plugins() -> Plugins:
     return read_plugins(distributions())
 
 
-def read_plugins(installed: Iterable[Distribution]) -> Plugins:
-    """What the plugins of these packages offer."""
-    plugins, faults = load_plugins(installed)
-    offers: list[OfferedTransform] = []
-    for plugin in plugins:
-        for part in _offers(plugin):
-            if isinstance(part, PluginFault):
-                faults.append(part)
-            else:
-                offers.append(part)
-    claimants: dict[str, list[OfferedTransform]] = {}
+def _offered(kind: Kind[Made], name: str, plugins: Plugins) -> Offer[Made]:
+    offers = plugins.of(kind)
     for offer in offers:
-        claimants.setdefault(offer.name, []).append(offer)
-    for name, claims in claimants.items():
-        if len(claims) > 1:
-            reason = f"claims the name {name}, which is not its alone"
-            faults += [PluginFault(offer.origin, reason, name) for offer in claims]
-    usable = tuple(offer for offer in offers if len(claimants[offer.name]) == 1)
-    return Plugins(usable, tuple(sorted(faults, key=str)))  # a file system lists packages in any order
-
-
-def _offers(plugin: Plugin) -> Iterator[OfferedTransform | PluginFault]:
-    """What a plugin answers to the hook, piece by piece: one that is wrong does not take the others with it."""
-    try:
-        answers = plugin.ask(_HOOK)
-    except PluginFaultError as error:
-        yield error.fault
-        return
-    for answer in answers:
-        if not isinstance(answer, list | tuple) or len(answer) > _MAX_OFFERS:
-            reason = f"answers {_HOOK} with something else than a list of at most {_MAX_OFFERS}: {shown(answer)}"
-            yield PluginFault(plugin.origin, reason)
-            continue
-        for factory in answer:
-            name = None
-            try:
-                name = getattr(factory, "name", None)
-                checked = check_factory(factory)
-                yield OfferedTransform(checked.name, checked.version, plugin.origin, checked)
-            except FactoryError as error:
-                yield PluginFault(plugin.origin, str(error), name if isinstance(name, str) else None)
-            except Exception as error:
-                yield PluginFault(plugin.origin, f"offers what cannot be looked at: {told(error)}")
-
-
-def _offered(name: str, plugins: Plugins) -> OfferedTransform:
-    for offer in plugins.transforms:
         if offer.name == name:
             return offer
-    if faults := [fault for fault in plugins.faults if fault.offers == name]:
-        raise PluginError(f"the record transform {shown(name)} cannot be had: {_listed(faults)}", hint=_MEND)
-    there_are = ", ".join(offer.name for offer in available_transforms(plugins=plugins)) or "none"
-    if faults := [fault for fault in plugins.faults if fault.offers is None]:
+    if faults := plugins.faults_of(kind, name):
+        raise PluginError(f"the {kind.title} {shown(name)} cannot be had: {_listed(faults)}", hint=_mend(kind))
+    there_are = ", ".join(offer.name for offer in offers) or "none"
+    if faults := plugins.faults_beside(kind):
         raise PluginError(
-            f"the record transform {shown(name)} is none of {there_are}, nor is it known what else there is: "
+            f"the {kind.title} {shown(name)} is none of {there_are}, nor is it known what else there is: "
             f"{_listed(faults)}",
-            hint=_MEND,
+            hint=_mend(kind),
         )
     raise SettingsError(
-        f"no plugin offers the record transform {shown(name)}; there are: {there_are}",
-        code="transform_unknown",
-        hint="correct EUROSKY_RECORD_TRANSFORMS, or install the package that has it",
+        f"no plugin offers the {kind.title} {shown(name)}; there are: {there_are}",
+        code="transform_unknown" if kind.hook == RECORD_TRANSFORMS.hook else "plugin_unknown",
+        hint=f"correct {kind.variable}, or install the package that has it",
     )
 
 
-def _made(offer: OfferedTransform) -> RecordTransform:
+def _made(offer: Offer[Made]) -> Made:
     try:
-        return make_transform(offer.factory)
+        with prints_aside():
+            return make(offer.kind, offer.factory)
     except FactoryError as error:
         hint = error.__cause__.hint if isinstance(error.__cause__, EuroskyError) else ""
         raise PluginError(
-            f"the record transform {offer.name!r} cannot be had: {offer.origin} {error}",
-            hint=hint or _MEND,
+            f"the {offer.kind.title} {offer.name!r} cannot be had: {offer.origin} {error}",
+            hint=hint or _mend(offer.kind),
         ) from error
+
+
+def _mend(kind: Kind[Any]) -> str:
+    return f"mend or uninstall the package that is named, or take the {kind.title} out of {kind.variable}"
 
 
 def _listed(faults: Sequence[PluginFault]) -> str:

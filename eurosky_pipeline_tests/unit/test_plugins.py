@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from importlib.metadata import Distribution
 from typing import get_args
 
 import pytest
@@ -15,6 +16,7 @@ from eurosky_pipeline.plugins.manager import (
     available_transforms,
     load_transforms,
 )
+from eurosky_pipeline.plugins.offers import read_plugins
 from eurosky_pipeline.plugins.record_transforms import UnknownSize
 from eurosky_pipeline.settings import LEGACY_TRANSFORM, MAX_RECORD_TRANSFORMS, Settings
 from eurosky_pipeline_tests.plugin_packages import HEAD, Site, offering, write_dist_info
@@ -125,7 +127,7 @@ def test_a_factory_with_name_and_version_serves_as_well_as_a_class(site):
 
 def test_no_plugin_is_imported_before_somebody_asks_and_then_once(site, monkeypatch):
     module = site.install("p", offering("transform_of('a')"))
-    monkeypatch.setattr(manager, "distributions", lambda: manager.Distribution.discover(path=[str(site.folder)]))
+    monkeypatch.setattr(manager, "distributions", lambda: Distribution.discover(path=[str(site.folder)]))
     manager.installed_plugins.cache_clear()
     try:
         assert load_transforms([]) == []
@@ -184,7 +186,7 @@ def test_a_name_that_nobody_offers_is_a_wrong_setting_and_the_ones_there_are_are
     assert refusal.value.code == "transform_unknown"
     assert "EUROSKY_RECORD_TRANSFORMS" in refusal.value.hint
     with pytest.raises(SettingsError, match=r"there are: none$"):
-        load_transforms(["c"], plugins=dataclasses.replace(site.read(), transforms=()))
+        load_transforms(["c"], plugins=dataclasses.replace(site.read(), offers=()))
 
 
 def test_a_name_that_two_plugins_claim_is_nobodys_and_both_are_named_whoever_was_there_first(site):
@@ -247,7 +249,7 @@ def test_of_two_packages_of_one_name_the_first_counts_as_it_does_for_imports(sit
     (site.folder / "later").mkdir()
     module = site.install("Some_Package", offering("transform_of('a')"), version="1")
     write_dist_info(site.folder / "later", "some-package", "2", {"main": module})
-    found = manager.read_plugins(manager.Distribution.discover(path=[str(site.folder), str(site.folder / "later")]))
+    found = read_plugins(Distribution.discover(path=[str(site.folder), str(site.folder / "later")]))
     assert available_transforms(plugins=found) == [("a", "1", "Some_Package", "1")]
     assert found.faults == ()
 

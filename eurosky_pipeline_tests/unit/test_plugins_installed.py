@@ -12,7 +12,8 @@ import pytest
 
 from eurosky_pipeline.plugins import hooks
 from eurosky_pipeline.plugins.hooks import PROJECT
-from eurosky_pipeline.plugins.manager import load_transforms, read_plugins
+from eurosky_pipeline.plugins.manager import load_transforms
+from eurosky_pipeline.plugins.offers import read_plugins
 from eurosky_pipeline_tests.builders import DID, make_block, make_post, make_posts, make_repo_car
 from eurosky_pipeline_tests.converting import convert
 from eurosky_pipeline_tests.plugin_packages import EXAMPLE, install_example, offering, write_dist_info

@@ -1,0 +1,73 @@
+"""Other people's code, run so that it can neither hold us up for good nor write among our results.
+
+Belongs here: how it is run, and how its words and values are shown. Does not: what it is asked.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Final, TypeVar
+
+LOAD_LIMIT_S: Final = 20.0
+"""How long one plugin may take to be imported, and then to answer a hook; once in a process."""
+_SHOWN_CHARACTERS: Final = 200
+
+T = TypeVar("T")
+
+
+class TooSlow(Exception):
+    """It was still running when its time was up, and may run on."""
+
+
+def within(limit_s: float, work: Callable[[], T]) -> T:
+    """What this work gives, or raises, in a thread of its own: whoever hangs cannot be stopped, but left behind.
+
+    Raises: TooSlow after so many seconds; and what the work raises, be it what it may.
+    """
+    given: list[T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            given.append(work())
+        except BaseException as error:  # also what says that the process shall end: the caller decides
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="eurosky-plugin", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if raised:
+        raise raised[0]
+    if not given:
+        raise TooSlow(f"nothing has come of it after {limit_s:g} s")
+    return given[0]
+
+
+@contextmanager
+def prints_aside() -> Iterator[None]:
+    """What is printed meanwhile goes to stderr: stdout belongs to the commands' results.
+
+    Only in the main thread, where commands run: elsewhere two of these could undo each other.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def told(error: BaseException) -> str:
+    """An exception in few words, on one line, and nothing that a terminal would obey."""
+    try:
+        text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
+    except Exception:  # it is a plugin's, and may be broken itself
+        text = ""
+    return f"{type(error).__name__}: {text[:_SHOWN_CHARACTERS]}" if text else type(error).__name__
+
+
+def shown(value: object) -> str:
+    """Something of a plugin's in few words; its own repr may be long, or raise."""
+    return repr(value[:_SHOWN_CHARACTERS]) if isinstance(value, str) else f"a {type(value).__name__}"
