@@ -27,6 +27,9 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.workers import Stop
 
+_NO_FINDINGS = frozenset({"input_missing", "destination_active"})
+"""Codes of what was refused before anything was done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -64,7 +67,11 @@ class Step:
 
 @contextmanager
 def migration_step(
-    context: AssetExecutionContext, registry_resource: RegistryResource, workspace: WorkspaceResource
+    context: AssetExecutionContext,
+    registry_resource: RegistryResource,
+    workspace: WorkspaceResource,
+    *,
+    is_preparing: bool = False,
 ) -> Iterator[Step]:
     """Work on the migration of the run's partition.
 
@@ -72,7 +79,11 @@ def migration_step(
     makes the migration `waiting`. Any other error on purpose, and the last transient one, marks it `failed` with
     text and code; one that is nobody's purpose does too, without its text, which nobody has looked through for
     secrets. Being stopped, and finding that another run holds the migration, change nothing; where a person wants it
-    cancelled, the step ends with that code, and it is so when the run ends.
+    cancelled, the step ends with that code, and it is so when the run ends. A finished migration stays finished where
+    the failure tells nothing of what is at the destination.
+
+    Args:
+        is_preparing: the step asks the source and writes files here, and changes nothing at the destination.
 
     Raises:
         Failure: with what happened and what to do next.
@@ -91,7 +102,7 @@ def migration_step(
                 raise
             except EuroskyError as error:
                 _go_on_if_worthwhile(context, registry, error, stop)
-                if not _stays_finished(migration, error):
+                if not _stays_finished(migration, error, is_preparing=is_preparing):
                     registry.fail(token, error, holder=context.run.run_id)
                 context.log.error(_told_with_stack(context, error))  # noqa: TRY400 - it would add what has led to it
                 raise
@@ -108,9 +119,11 @@ def migration_step(
         ) from None
 
 
-def _stays_finished(migration: Migration, error: EuroskyError) -> bool:
-    """A run of a finished migration that lacks a password, a key or a setting has found nothing out about it."""
-    return migration.state is State.PENDING_PREFS and isinstance(error, SettingsError | VaultError)
+def _stays_finished(migration: Migration, error: EuroskyError, *, is_preparing: bool) -> bool:
+    """A run of a finished migration that lacks a password, a key, a setting or a file has found nothing out about it;
+    nor has one that could not ask the source again, or was refused since the account is in use by now."""
+    is_no_finding = isinstance(error, SettingsError | VaultError) or error.code in _NO_FINDINGS
+    return migration.state is State.PENDING_PREFS and (is_preparing or is_no_finding)
 
 
 def _go_on_if_worthwhile(

@@ -18,7 +18,7 @@ from dagster import (
     in_process_executor,
 )
 
-from eurosky_pipeline.errors import EuroskyError, PermanentError, SettingsError
+from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, SettingsError
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -29,12 +29,12 @@ from eurosky_pipeline.registry.vault import VaultError
 from eurosky_pipeline_tests.dagster.conftest import PASSWORD
 
 
-def run_step(token: str, work: Callable[[Step], None]):
+def run_step(token: str, work: Callable[[Step], None], *, is_preparing: bool = False):
     """One run whose only asset does `work`: (the run, the failure's text or "", its event log)."""
 
     @asset(partitions_def=MIGRATIONS)
     def probe(context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource) -> None:
-        with migration_step(context, registry, workspace) as step:
+        with migration_step(context, registry, workspace, is_preparing=is_preparing) as step:
             work(step)
 
     definitions = Definitions(
@@ -94,16 +94,19 @@ def test_an_unexpected_error_is_recorded_without_its_text(migration: Migration, 
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "is_preparing", "expected"),
     [
-        (SettingsError("no password is stored", code="credentials_missing"), State.PENDING_PREFS),
-        (VaultError("another key", code="vault_key_wrong"), State.PENDING_PREFS),
-        (PermanentError("the source has lost it"), State.FAILED),
+        (SettingsError("no password is stored", code="credentials_missing"), False, State.PENDING_PREFS),
+        (VaultError("another key", code="vault_key_wrong"), False, State.PENDING_PREFS),
+        (FatalError("a file is not there", code="input_missing"), False, State.PENDING_PREFS),
+        (FatalError("it is active there", code="destination_active"), False, State.PENDING_PREFS),
+        (FatalError("deactivated at the source", code="repo_deactivated"), True, State.PENDING_PREFS),
+        (FatalError("it does not stand there any more", code="destination_changed"), False, State.FAILED),
     ],
-    ids=["no password", "another key", "a failure"],
+    ids=["no password", "another key", "no file", "in use there", "the source is gone", "a finding"],
 )
-def test_a_finished_migration_stays_so_where_a_run_lacks_what_it_needs(
-    migration: Migration, registry: Registry, error: EuroskyError, expected: State
+def test_a_finished_migration_stays_so_unless_something_is_found_out_about_it(
+    migration: Migration, registry: Registry, error: EuroskyError, is_preparing: bool, expected: State
 ) -> None:
     registry.transition(migration.token, State.PENDING_REPO, State.PENDING_BLOBS)
     registry.transition(migration.token, State.PENDING_BLOBS, State.PENDING_PREFS)
@@ -111,7 +114,7 @@ def test_a_finished_migration_stays_so_where_a_run_lacks_what_it_needs(
     def fail(_: Step) -> None:
         raise error
 
-    run, text, _ = run_step(migration.token, fail)
+    run, text, _ = run_step(migration.token, fail, is_preparing=is_preparing)
     assert run.status is DagsterRunStatus.FAILURE
     assert error.message in text
     assert registry.get(migration.token).state is expected

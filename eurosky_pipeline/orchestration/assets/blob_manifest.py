@@ -21,7 +21,7 @@ def blob_manifest(
     context: AssetExecutionContext, registry: RegistryResource, workspace: WorkspaceResource, pds: PdsResource
 ) -> Iterator[MaterializeResult]:
     """A table of every blob that a record references or the source lists (`com.atproto.sync.listBlobs`, to the end)."""
-    with migration_step(context, registry, workspace) as step:
+    with migration_step(context, registry, workspace, is_preparing=True) as step:
         listed = list_blobs(pds.source(step), step.migration.did)
         totals = write_manifest(step.files.fetch(CONVERTED_CAR), listed, step.files.scratch(MANIFEST_CSV))
         kept = step.files.keep(MANIFEST_CSV)

@@ -31,7 +31,7 @@ def converted_car(
     it is passed on byte for byte, signature and all, unless another record transform changes it; legacy references
     are counted in any case.
     """
-    with migration_step(context, registry, workspace) as step:
+    with migration_step(context, registry, workspace, is_preparing=True) as step:
         settings, exported = load_settings(), step.files.fetch(ACCOUNT_CAR)
         step.files.discard(CONVERTED_CAR, MANIFEST_CSV)  # what another choice has made must not be imported
         step.registry.record(step.token, NO_CONVERSION)

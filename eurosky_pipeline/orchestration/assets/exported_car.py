@@ -34,7 +34,7 @@ def exported_car(
     Every block is hashed against its CID, the tree is walked, every record decoded, and the commit must be of the
     migration's DID; only then does the file get its name.
     """
-    with migration_step(context, registry, workspace) as step:
+    with migration_step(context, registry, workspace, is_preparing=True) as step:
         progress.begin("exported_car", None, "B")
         step.files.clear_leftovers()
         account = _check_account(pds, step)

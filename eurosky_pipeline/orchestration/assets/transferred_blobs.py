@@ -18,6 +18,7 @@ from eurosky_pipeline.orchestration.resources import RegistryResource, Workspace
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
 from eurosky_pipeline.registry.ledger import BlobOutcome
+from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
 from eurosky_pipeline.transfer.manifest import read_rows
 from eurosky_pipeline.transfer.plan import TransferPlan
@@ -48,7 +49,8 @@ def transferred_blobs(
         step.require_imported()
         source, destination = pds.source(step), pds.destination(step)
         plan = blob_transfer.plan(step, read_rows(step.files.fetch(MANIFEST_CSV)), destination)
-        step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None, **NO_VERDICT})
+        if plan.to_move or step.migration.state is not State.PENDING_PREFS:  # else what was said of them still holds
+            step.registry.record(step.token, {"blobs_started_at": utc_now(), "blobs_completed_at": None, **NO_VERDICT})
         progress.begin(STAGE, len(plan.to_move), "blobs", total_bytes=plan.bytes_to_move or None)
         totals = blob_transfer.run(
             step,
