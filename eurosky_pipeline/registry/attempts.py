@@ -6,11 +6,14 @@ go of the lease; that of a run which was killed ends when another one takes over
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
+from eurosky_pipeline.registry.outbox import EndedRun, tell_ended
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.tables import attempts, migrations
 
@@ -79,22 +82,23 @@ def begin_attempt(
 def end_lost_attempt(connection: Connection, token: str, lost_at: datetime | None, now: datetime) -> None:
     """What is under way has ended without a word, if there is any: its run has not let go, and has lost its lease."""
     lost = {"ended_at": min(lost_at or now, now), "error_code": RUN_LOST, "error_text": "the run ended without a word"}
-    connection.execute(update(attempts).where(attempts.c.token == token, _is_open()).values(**lost))
+    _end(connection, attempts.c.token == token, lost)
 
 
 def end_attempt(connection: Connection, token: str, state: State, code: str, text: str, now: datetime) -> None:
     """What is under way ends with an error."""
     values = {"ended_at": now, "ended_in": state, "error_code": code, "error_text": text}
-    connection.execute(update(attempts).where(attempts.c.token == token, _is_open()).values(**values))
+    _end(connection, attempts.c.token == token, values)
 
 
 def end_attempts(connection: Connection, holder: str, now: datetime) -> None:
     """The run is over; what it has not told to have failed or to wait ends in the state that it has reached."""
     state = select(migrations.c.state).where(migrations.c.token == attempts.c.token).scalar_subquery()
-    connection.execute(
-        update(attempts).where(attempts.c.holder == holder, _is_open()).values(ended_at=now, ended_in=state)
-    )
+    _end(connection, attempts.c.holder == holder, {"ended_at": now, "ended_in": state})
 
 
-def _is_open() -> ColumnElement[bool]:
-    return attempts.c.ended_at.is_(None)
+def _end(connection: Connection, which: ColumnElement[bool], values: Mapping[str, Any]) -> None:
+    """Those that are under way end; of each, once, it is put down that it has."""
+    told = [attempts.c[name] for name in EndedRun._fields]
+    ending = update(attempts).where(which, attempts.c.ended_at.is_(None)).values(**values).returning(*told)
+    tell_ended(connection, [EndedRun(*row) for row in connection.execute(ending)])

@@ -17,6 +17,7 @@ from eurosky_pipeline.registry.attempts import end_lost_attempt
 from eurosky_pipeline.registry.credentials import delete_passwords
 from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.outbox import tell_state
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.states import RESTART, STOPPED, State
 from eurosky_pipeline.registry.tables import migrations
@@ -82,6 +83,7 @@ def bring_back(connection: Connection, token: str, now: datetime) -> None:
         values |= {"state": migration.stopped_in or RESTART, "stopped_in": None, "resume_at": None}
         values |= {"error_code": None, "error_text": None, "updated_at": now}
     connection.execute(update(migrations).where(migrations.c.token == token).values(**values))
+    tell_state(connection, token, migration.state, values.get("state", migration.state), now)
 
 
 def is_held(migration: Migration, now: datetime) -> bool:
@@ -110,8 +112,10 @@ def _give_up(connection: Connection, tokens: list[str], now: datetime) -> None:
     if not tokens:
         return
     columns = migrations.c
-    for token in tokens:
+    before = connection.execute(select(columns.token, columns.state).where(columns.token.in_(tokens))).all()
+    for token, state in before:
         delete_passwords(connection, token)
+        tell_state(connection, token, State(state), State.CANCELLED, now)
     connection.execute(
         update(migrations)
         .where(columns.token.in_(tokens))

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select
 
 from eurosky_pipeline.registry.credentials import CREDENTIAL_LIFETIME, put_rows
 from eurosky_pipeline.registry.migration import NewMigration
+from eurosky_pipeline.registry.outbox import tell_registered
 from eurosky_pipeline.registry.rows import new_row
 from eurosky_pipeline.registry.states import INACTIVE, State
 from eurosky_pipeline.registry.tables import credentials, migrations
@@ -74,6 +75,7 @@ def take_offers(connection: Connection, vault: Vault, offers: Sequence[Offer], n
     ]
     if rows:  # in the order of their DIDs: two lists in different orders would wait for each other
         connection.execute(insert(migrations), sorted(rows, key=lambda row: str(row["did"])))
+        tell_registered(connection, rows)
     _store_passwords(
         connection,
         vault,

@@ -17,6 +17,7 @@ from eurosky_pipeline.errors import ConflictError
 from eurosky_pipeline.registry.attempts import end_attempt
 from eurosky_pipeline.registry.cancellation import cancelled_error
 from eurosky_pipeline.registry.credentials import CREDENTIAL_LIFETIME, delete_passwords, extend_passwords
+from eurosky_pipeline.registry.outbox import tell_state
 from eurosky_pipeline.registry.rows import merge_progress, read_row
 from eurosky_pipeline.registry.states import RESTART, RUNNING, STOPPED, State, is_allowed
 from eurosky_pipeline.registry.tables import migrations
@@ -54,6 +55,7 @@ def move(
     else:
         values |= {"stopped_in": None, "error_code": None, "error_text": None}
     _compare_and_set(connection, token, before, values)
+    tell_state(connection, token, before, after, now)
     merge_progress(connection, token, progress, now)
     if after is State.COMPLETED:
         delete_passwords(connection, token)
@@ -86,6 +88,7 @@ def stop(connection: Connection, token: str, stopped: Stopped, *, holder: str | 
         where.append(migrations.c.lease_holder == holder)
     if connection.execute(update(migrations).where(*where).values(**values)).rowcount != 1:
         return False
+    tell_state(connection, token, migration.state, stopped.state, now, (stopped.error_code, error_text))
     end_attempt(connection, token, stopped.state, stopped.error_code, error_text, now)
     if stopped.resume_at is not None:
         extend_passwords(connection, token, stopped.resume_at + CREDENTIAL_LIFETIME, now)

@@ -22,6 +22,7 @@ from eurosky_pipeline.registry.credentials import delete_passwords
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.migration import FORGOTTEN, Migration
+from eurosky_pipeline.registry.outbox import forget_texts
 from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.states import State
@@ -169,6 +170,7 @@ class Purge:
             if is_forgetting:
                 values |= {"did": FORGOTTEN + token, "handle": None, "error_text": None}
                 connection.execute(update(attempts).where(attempts.c.token == token).values(error_text=None))
+                forget_texts(connection, token)
             ledger_rows = connection.execute(delete(blobs).where(blobs.c.token == token)).rowcount
             passwords = delete_passwords(connection, token)
             connection.execute(update(migrations).where(migrations.c.token == token).values(**values))

@@ -10,13 +10,16 @@ from sqlalchemy import Connection, insert, select, update
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.migration import Migration, NewMigration, is_token
+from eurosky_pipeline.registry.outbox import tell_registered
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.tables import migrations
 
 
 def insert_row(connection: Connection, token: str, new: NewMigration, now: datetime) -> None:
     """Raises sqlalchemy's IntegrityError if the DID has an active migration."""
-    connection.execute(insert(migrations).values(**new_row(token, new, now)))
+    row = new_row(token, new, now)
+    connection.execute(insert(migrations).values(**row))
+    tell_registered(connection, [row])
 
 
 def new_row(token: str, new: NewMigration, now: datetime) -> dict[str, Any]:

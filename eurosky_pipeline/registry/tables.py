@@ -196,6 +196,7 @@ events = Table(
     Column("summary", HostJson, nullable=False),
     Column("happened_at", UtcDateTime, nullable=False),
     Index("ix_events_token", "token"),
+    sqlite_autoincrement=True,  # an id is never given again: by it receivers know what they have had
 )
 
 deliveries = Table(

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("error_text", sa.Text),
         sa.Column("summary", sa.JSON, nullable=False),
         sa.Column("happened_at", MOMENT, nullable=False),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_events_token", "events", ["token"])
     op.create_table(
