@@ -43,7 +43,8 @@ def postgres_url(postgres_server: PostgresServer, _kept_database: str) -> str:
     """A database with the registry's schema and no row: the same for all tests, emptied before each."""
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     postgres_server.execute(_kept_database, others, _kept_database)
-    postgres_server.execute(_kept_database, "DELETE FROM migrations")  # all else goes with it
+    postgres_server.execute(_kept_database, "DELETE FROM migrations")  # all else of them goes with it
+    postgres_server.execute(_kept_database, "DELETE FROM controls")
     return postgres_server.url(_kept_database)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 from eurosky_pipeline.errors import ConflictError, EuroskyError
 from eurosky_pipeline.registry import cancellation
 from eurosky_pipeline.registry.attempts import Attempt, attempts_of, end_attempts
+from eurosky_pipeline.registry.controls import Pause, begin_pause, end_pause, paused_error, read_pause
 from eurosky_pipeline.registry.credentials import (
     CREDENTIAL_LIFETIME,
     PurgedCredentials,
@@ -311,6 +312,43 @@ class Registry:
             connection.execute(
                 update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
             )
+
+    def pause(self, note: str = "") -> Pause:
+        """From now on nothing new starts, and what runs ends. A second pause leaves the first one's beginning as it
+        is, and its words unless it brings its own.
+
+        Args:
+            note: why, for who finds it so; one line of it is kept, `controls.MAX_NOTE` characters at most.
+        """
+        return self._pause(note, _now())
+
+    @patient
+    def _pause(self, note: str, now: datetime) -> Pause:
+        return begin_pause(self._engine, note, now)
+
+    def end_pause(self) -> Pause | None:
+        """Let things start again. Returns: the pause that is over; None if there was none."""
+        found: list[Pause | None] = []
+
+        @patient
+        def end() -> None:
+            with self._engine.begin() as connection:
+                found.append(end_pause(connection))
+
+        end()
+        return next((pause for pause in found if pause is not None), None)  # of a try whose answer was lost
+
+    @patient
+    def paused(self) -> Pause | None:
+        """The pause, if there is one."""
+        with self._engine.connect() as connection:
+            return read_pause(connection)
+
+    def require_not_paused(self) -> None:
+        """Raises PausedError: nothing may start now."""
+        pause = self.paused()
+        if pause is not None:
+            raise paused_error(pause)
 
     @patient
     def _stop(self, token: str, stopped: Stopped, holder: str | None, now: datetime) -> bool:

@@ -60,6 +60,16 @@ def test_a_migration_that_was_added_without_an_answer_is_there_once(registry: Re
 
 
 @on_postgresql
+def test_a_pause_without_an_answer_is_begun_and_ended_once(registry: Registry, lose_answer) -> None:
+    lose_answer()
+    pause = registry.pause("once")
+    assert registry.paused() == pause
+    lose_answer()
+    assert registry.end_pause() == pause, "the one that it has ended, though its second try found none"
+    assert registry.paused() is None
+
+
+@on_postgresql
 def test_a_move_without_an_answer_is_no_conflict_with_oneself(registry: Registry, token: str, lose_answer) -> None:
     lose_answer()
     registry.transition(token, State.PENDING_REPO, State.PENDING_BLOBS, {"blob_count": 3})
