@@ -21,6 +21,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, NoReturn
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
@@ -36,6 +37,23 @@ from eurosky_pipeline.orchestration.workers import WORKER_TAG, worker_tag
 MAX_MESSAGE_BYTES = 1 << 16
 DEFINITIONS = ("eurosky_pipeline.definitions", "defs")
 _REAP_EVERY_S = 1.0
+_IMPORTED_BY_RUNS = (
+    "dagster._core.execution.plan.active",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.storage.migration.utils",
+    "dagster._core.storage.noop_compute_log_manager",
+    "dagster._core.storage.root",
+    "dagster._core.system_config.composite_descent",
+    "encodings.idna",
+    "eurosky_pipeline.orchestration.postgres_storage",
+    "eurosky_pipeline.orchestration.sqlite_storage",
+    "eurosky_pipeline.orchestration.storage",
+    "eurosky_pipeline.sandbox.processes",
+    "fsspec.implementations.local",
+    "upath.core",
+    "upath.implementations.local",
+)
 _TO_START = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 _TO_END = (DagsterRunStatus.CANCELING,)
 
@@ -61,12 +79,9 @@ def _warm_up() -> None:
 
 
 def _import_what_runs_import() -> None:
-    """What the libraries leave until it is asked for."""
-    import psutil  # noqa: F401
-
-    import eurosky_pipeline.orchestration.postgres_storage
-    import eurosky_pipeline.registry.registry
-    import eurosky_pipeline.sandbox.processes  # noqa: F401
+    """What is left until it is asked for, and would be read anew by each run."""
+    for module in _IMPORTED_BY_RUNS:
+        import_module(module)
 
 
 def _serve(requests: socket.socket) -> None:

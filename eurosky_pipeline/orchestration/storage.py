@@ -8,9 +8,9 @@ from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.base_storage import DagsterStorage
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from eurosky_pipeline.orchestration.sqlite_storage import KeptSqliteStorage
 from eurosky_pipeline.registry.database import server_url
 from eurosky_pipeline.settings import load_settings
 
@@ -28,7 +28,7 @@ class InstanceStorage(DagsterStorage, ConfigurableClass):
         settings = load_settings()
         url = server_url(settings)
         if url is None:
-            return DagsterSqliteStorage.from_local(str(settings.resolved_dagster_home), inst_data)
+            return KeptSqliteStorage.from_local(str(settings.resolved_dagster_home), inst_data)
         from eurosky_pipeline.orchestration.postgres_storage import open_postgres_storage
 
         return open_postgres_storage(url, inst_data)
