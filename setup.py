@@ -67,6 +67,10 @@ setup(
     },
     entry_points={
         "console_scripts": ["eurosky = eurosky_pipeline.cli.main:main"],
-        "eurosky_pipeline": ["legacy_blobs = eurosky_pipeline.convert.legacy_blobs"],
+        "eurosky_pipeline": [
+            "legacy_blobs = eurosky_pipeline.convert.legacy_blobs",
+            "registered = eurosky_pipeline.intake.registered",
+            "watched_folder = eurosky_pipeline.intake.watched_folder",
+        ],
     },
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -41,6 +42,22 @@ class Batch:
         return self.added + self.unchanged + len(self.rejected)
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one row.
+
+    Attributes:
+        verdict, token: of a row that was taken; None and empty for one that was rejected.
+        warnings: of one that was taken, a sentence each.
+    """
+
+    line: int
+    verdict: Verdict | None
+    token: str
+    rejected: Rejected | None = None
+    warnings: tuple[str, ...] = ()
+
+
 def take_in(
     rows: Iterable[Row | Rejected],
     judge: Judge,
@@ -54,47 +71,57 @@ def take_in(
     Args:
         put: offers to the registry, in one transaction; or only says what would become of them.
     """
-    source, seen = iter(rows), _Seen()
+    source, seen = iter(rows), Seen()
     while batch := list(islice(source, batch_rows)):
-        yield _take_batch(batch, judge, lookup, put, seen)
+        yield _batch(settle(batch, judge, lookup, put, seen))
 
 
-def _take_batch(
+def settle(
     rows: Sequence[Row | Rejected],
     judge: Judge,
     lookup: Lookup,
     put: Callable[[Sequence[Offer]], Sequence[Taken]],
-    seen: _Seen,
-) -> Batch:
+    seen: Seen,
+    where: Callable[[int], str] = lambda line: f"on line {line}",
+) -> list[Outcome]:
+    """What becomes of some rows, in the order of their lines: judged, looked up, and offered all at once.
+
+    Args:
+        where: how a line is called where a later row is of the same account.
+    """
     rejected, entries = _judged(rows, judge)
     looked_up = list(lookup.look_up(entries))
     rejected += [item for item in looked_up if isinstance(item, Rejected)]
-    warnings: dict[int, tuple[str, ...]] = {}
-    offers: list[tuple[int, Offer]] = []
+    offers: list[tuple[Found, Offer]] = []
     for found in sorted((item for item in looked_up if isinstance(item, Found)), key=lambda item: item.entry.line):
         line, did = found.entry.line, found.entry.did or ""
         before = seen.line_of(did, line)
         if before != line:
-            rejected.append(Rejected(line, f"{did[:80]} is on line {before} already"))
+            rejected.append(Rejected(line, f"{did[:80]} is {where(before)} already"))
             continue
         try:
-            offers.append((line, _offer(found.entry)))
+            offers.append((found, _offer(found.entry)))
         except SettingsError as error:
             rejected.append(Rejected(line, error.message))
-            continue
-        warnings[line] = found.warnings
     verdicts = put([offer for _, offer in offers]) if offers else []
-    counts = dict.fromkeys(Verdict, 0)
-    for (line, offer), taken in zip(offers, verdicts, strict=True):
-        counts[taken.verdict] += 1
+    outcomes = [Outcome(item.line, None, "", item) for item in rejected]
+    for (found, offer), taken in zip(offers, verdicts, strict=True):
+        line = found.entry.line
         if taken.verdict is Verdict.IN_THE_WAY:
-            warnings.pop(line)
-            rejected.append(Rejected(line, f"{offer.new.did[:80]} is already migrating to elsewhere, {taken.token}"))
+            reason = f"{offer.new.did[:80]} is already migrating to elsewhere, {taken.token}"
+            outcomes.append(Outcome(line, None, "", Rejected(line, reason)))
+        else:
+            outcomes.append(Outcome(line, taken.verdict, taken.token, warnings=found.warnings))
+    return sorted(outcomes, key=lambda outcome: outcome.line)
+
+
+def _batch(outcomes: Sequence[Outcome]) -> Batch:
+    counts = Counter(outcome.verdict for outcome in outcomes)
     return Batch(
         added=counts[Verdict.ADDED],
         unchanged=counts[Verdict.UNCHANGED],
-        rejected=tuple(sorted(rejected, key=lambda item: item.line)),
-        warnings=tuple((line, text) for line, texts in warnings.items() for text in texts),
+        rejected=tuple(outcome.rejected for outcome in outcomes if outcome.rejected is not None),
+        warnings=tuple((outcome.line, text) for outcome in outcomes for text in outcome.warnings),
     )
 
 
@@ -124,7 +151,7 @@ def _offer(entry: Entry) -> Offer:
     return Offer(new_token(), new, entry.passwords)
 
 
-class _Seen:
+class Seen:
     """On which line each DID was first: a hundred bytes a row, with a key of its own that no list can be made for."""
 
     def __init__(self) -> None:

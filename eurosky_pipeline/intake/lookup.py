@@ -27,6 +27,10 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
+class NotLookedUp(Rejected):
+    """A row that nobody has looked at yet, since the import was stopped."""
+
+
 class Lookup:
     """Looks accounts up.
 
@@ -48,7 +52,7 @@ class Lookup:
 
     def _ask(self, entry: Entry) -> Found | Rejected:
         if self.stop.is_set():
-            return Rejected(entry.line, "it was not looked up: the import was stopped")
+            return NotLookedUp(entry.line, "it was not looked up: the import was stopped")
         try:
             directory = self._directory_of(entry.source_pds)
             if entry.did is not None and entry.handle is not None:

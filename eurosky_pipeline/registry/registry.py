@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ from eurosky_pipeline.registry.states import RESTART, STOPPED, State
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
 from eurosky_pipeline.registry.uploads import uploads_since
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
+from eurosky_pipeline.registry.wishes import Wish, read_wishes
 from eurosky_pipeline.settings import Settings
 
 __all__ = ["CREDENTIAL_LIFETIME", "LeaseHeldError", "Registry", "open_registry"]
@@ -242,6 +243,12 @@ class Registry:
                 query.order_by(migrations.c.resume_at.nulls_first(), migrations.c.token)
             ).mappings()
             return [Migration.from_row(row) for row in found]
+
+    @patient
+    def wishes(self, limit: int, *, after: Wish | None = None, among: Collection[str] | None = None) -> list[Migration]:
+        """Migrations that want to be started, the oldest wish first; Args: as of `wishes.read_wishes`."""
+        with self._engine.connect() as connection:
+            return read_wishes(connection, _now(), limit, after=after, among=among)
 
     @patient
     def earliest_resume(self) -> datetime | None:
