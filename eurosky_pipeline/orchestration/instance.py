@@ -18,6 +18,7 @@ WORKSPACE_FILE = Path(__file__).with_name("workspace.yaml")
 FORMER_INSTANCE_FILES = frozenset(
     {
         "1971cdcce80989cf200bbb35e9e2bf9ebaf095fd5e52ddf9ac7badcdd005ec08",
+        "661edbd69d93e6dd23bafc7ead17abe7d1f134dfe1b919c5ead0cbcfd905f038",
         "65e9ed3a95402c0d8ba760e3ecc424d07d38ebfbf06793b800609371c031a9c2",
         "7b5969e429773acb71b175daf98c401f812657abbdc53b63d411caa785dfe356",
         "e5c9fcafbc18fb989bd5426b6d4d760433e18c585c2ecbfca9a8f0e289e01ed5",

@@ -18,6 +18,7 @@ from dagster import (
 
 from eurosky_pipeline.artifacts.purge import purge_migration
 from eurosky_pipeline.errors import ConflictError
+from eurosky_pipeline.orchestration.lanes import CRITICAL, LANE_TAG
 from eurosky_pipeline.registry.purge import open_purge
 from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.settings import load_settings
@@ -61,12 +62,20 @@ def delete_what_finished_migrations_left(context: OpExecutionContext) -> None:
     context.log.info(f"{migrations} migrations purged: {files} files, {size_bytes} bytes")
 
 
-@job(executor_def=in_process_executor, description="Delete the passwords that are of no more use.")
+@job(
+    executor_def=in_process_executor,
+    tags={LANE_TAG: CRITICAL},
+    description="Delete the passwords that are of no more use.",
+)
 def purge_credentials_job() -> None:
     delete_useless_credentials()
 
 
-@job(executor_def=in_process_executor, description="Delete what migrations have left that ended long ago.")
+@job(
+    executor_def=in_process_executor,
+    tags={LANE_TAG: CRITICAL},
+    description="Delete what migrations have left that ended long ago.",
+)
 def purge_finished_job() -> None:
     delete_what_finished_migrations_left()
 

@@ -14,6 +14,7 @@ from dagster import AssetExecutionContext, Failure, RetryRequested
 
 from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, SettingsError, StoppedError
+from eurosky_pipeline.orchestration.lanes import BULK, BULK_DESTINATION_TAG, DESTINATION_TAG, LANE_TAG, SOURCE_TAG
 from eurosky_pipeline.orchestration.migration_asset import PutOff
 from eurosky_pipeline.orchestration.outlook import ComeBack, TryAgain, outlook
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -198,13 +199,15 @@ def queue_tags(migration: Migration) -> dict[str, str]:
     """Those that it is queued with. Whose account it is comes with its first step: Dagster keeps what a sensor has
     asked for, and there nobody could be forgotten."""
     return {
-        "eurosky/source_pds": migration.source_pds,
-        "eurosky/destination_pds": migration.destination_pds,
-        "eurosky/lane": "bulk",
+        SOURCE_TAG: migration.source_pds,
+        DESTINATION_TAG: migration.destination_pds,
+        LANE_TAG: BULK,
+        BULK_DESTINATION_TAG: migration.destination_pds,
     }
 
 
 def _tag_run(context: AssetExecutionContext, migration: Migration) -> None:
-    """A run that a person launched in the UI has no tags yet."""
+    """A run that a person launched in the UI does not say yet whose account it is. Its lane is what it was begun in."""
     if not context.run.tags.get("eurosky/did"):
-        context.instance.add_run_tags(context.run.run_id, run_tags(migration))
+        tags = {name: value for name, value in run_tags(migration).items() if name not in context.run.tags}
+        context.instance.add_run_tags(context.run.run_id, tags)

@@ -73,7 +73,7 @@ def test_a_file_of_ours_that_an_operator_has_changed_is_kept(home: Path) -> None
 
 def test_who_changes_the_file_writes_down_what_it_was_before() -> None:
     now = hashlib.sha256(INSTANCE_FILE.read_bytes()).hexdigest()
-    assert now == "661edbd69d93e6dd23bafc7ead17abe7d1f134dfe1b919c5ead0cbcfd905f038", (
+    assert now == "b38e7f0b66f249bf4515a8561e5efa715deb7e1baf2aa8f4b3e3782fef743af6", (
         "add the old value to FORMER_INSTANCE_FILES"
     )
     assert now not in FORMER_INSTANCE_FILES
