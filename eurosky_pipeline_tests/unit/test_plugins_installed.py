@@ -64,7 +64,7 @@ def test_the_example_package_is_found_once_it_is_installed_and_runs_where_it_is_
     assert said, answer.stderr
     assert said["ran"] == ["moved_links", "legacy_blobs"]
     assert said["uri"] == "https://www.example.org/blog/2023/a"
-    assert ["moved_links", "1", "eurosky-moved-links", "1.2.0"] in said["available"]
+    assert ["moved_links", "1", "eurosky-example", "1.2.0"] in said["available"]
     assert [name for name, *_ in said["available"]] == ["legacy_blobs", "moved_links"]
     assert said["faults"] == []
 

@@ -1,14 +1,12 @@
-"""The conformance kit: what an author's tests call to know that a record transform keeps its promises.
+"""Whether a record transform keeps its promises.
 
-It takes a transform through the steps of a conversion, over the records that the author gives, several times and in
-several orders, and says which promise is broken and where. It needs no repository, no server and no settings.
+The check takes it through the steps of a conversion, over the records that the author gives, several times and in
+several orders.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from eurosky_pipeline.atproto import dag_cbor
@@ -17,8 +15,9 @@ from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.dag_cbor import CborError
 from eurosky_pipeline.atproto.syntax import is_nsid
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.plugins.factories import FactoryError, check_factory, make
-from eurosky_pipeline.plugins.foreign import shown, told
+from eurosky_pipeline.plugins.conformance.steps import ConformanceError, checked, step
+from eurosky_pipeline.plugins.factories import make
+from eurosky_pipeline.plugins.foreign import shown
 from eurosky_pipeline.plugins.hooks import Factory
 from eurosky_pipeline.plugins.kinds import RECORD_TRANSFORMS
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformContext, UnknownSize
@@ -35,10 +34,6 @@ _FOREIGN: Final = {
 """Blocks that a file may hold besides records, and that `scan` sees like all others."""
 
 _Records = list[tuple[str, bytes]]
-
-
-class ConformanceError(AssertionError):
-    """A promise that the transform does not keep."""
 
 
 def check_record_transform(
@@ -67,17 +62,9 @@ def check_record_transform(
         ConformanceError: the first promise found broken, with step and record. ValueError: no records, or wrong ones.
     """
     found = _encoded(records)
-    try:
-        checked = check_factory(RECORD_TRANSFORMS, factory)
-        first, second = make(RECORD_TRANSFORMS, checked), make(RECORD_TRANSFORMS, checked)
-    except FactoryError as error:
-        raise ConformanceError(f"the plugin {error}") from error
-    if first is second:
-        raise ConformanceError(
-            f"the factory of {checked.name} gives the same instance twice: conversions would share it"
-        )
+    sound = checked(RECORD_TRANSFORMS, factory)
     for policy in UnknownSize:
-        _check_policy(checked, found, TransformContext(DID, policy, _asked(blob_sizes or {}), lambda _: None))
+        _check_policy(sound, found, TransformContext(DID, policy, _asked(blob_sizes or {}), lambda _: None))
 
 
 def _check_policy(factory: Factory[RecordTransform], records: _Records, context: TransformContext) -> None:
@@ -99,10 +86,11 @@ def _convert(
 ) -> dict[str, tuple[bytes, bool]]:
     """One conversion: by URI, the block that came out, and what `scan` said; empty where it was ended rightly."""
     transform = make(RECORD_TRANSFORMS, factory)
-    may_end = context.unknown_size is UnknownSize.FAIL
+    name = transform.name
+    may_end = EuroskyError if context.unknown_size is UnknownSize.FAIL else ()
     wanted: dict[str, bool] = {}
     for what, block in [*_FOREIGN.items(), *records]:
-        with _step(transform, f"scan({what})"):
+        with step(name, f"scan({what})"):
             answer: object = transform.scan(block)
         if type(answer) is not bool:
             raise ConformanceError(f"{transform.name}: scan({what}) gives {shown(answer)}, which is no bool")
@@ -111,16 +99,16 @@ def _convert(
         wanted[what] = answer
     for uri, block in records:  # those that it does not want, too: it sees what another transform wants
         record = dag_cbor.decode(block)
-        with _step(transform, f"survey({uri})"):
+        with step(name, f"survey({uri})"):
             transform.survey(record)
         if _block_of(record, f"{transform.name}: survey({uri}) leaves") != block:
             raise ConformanceError(f"{transform.name}: survey({uri}) changes the record")
     found: dict[str, tuple[bytes, bool]] = {}
     try:
-        with _step(transform, "prepare", may_end=may_end):
+        with step(name, "prepare", may_raise=may_end):
             transform.prepare(context)
         for uri, block in records:
-            with _step(transform, f"transform({uri})", may_end=may_end):
+            with step(name, f"transform({uri})", may_raise=may_end):
                 given: object = transform.transform(uri, dag_cbor.decode(block))
             if type(given) is not dict:
                 raise ConformanceError(f"{transform.name}: transform({uri}) gives {shown(given)}, which is no dict")
@@ -129,28 +117,13 @@ def _convert(
                 raise ConformanceError(f"{transform.name}: transform({uri}) gives another record the second time")
     except EuroskyError:
         return found
-    with _step(transform, "counts"):
+    with step(name, "counts"):
         counts: object = transform.counts()
     if not isinstance(counts, Mapping) or not all(
         type(name) is str and type(count) is int and count >= 0 for name, count in counts.items()
     ):
         raise ConformanceError(f"{transform.name}: counts must give names with numbers that are not negative")
     return found
-
-
-@contextmanager
-def _step(transform: RecordTransform, step: str, *, may_end: bool = False) -> Iterator[None]:
-    """Runs a step of the author's. Raises ConformanceError; or the EuroskyError by which the step may end it all."""
-    printed = io.StringIO()
-    try:
-        with redirect_stdout(printed):
-            yield
-    except Exception as error:
-        if may_end and isinstance(error, EuroskyError):
-            raise
-        raise ConformanceError(f"{transform.name}: {step} raises {told(error)}") from error
-    if printed.getvalue():
-        raise ConformanceError(f"{transform.name}: {step} prints on stdout, which belongs to the commands' results")
 
 
 def _block_of(record: object, said: str) -> bytes:
