@@ -17,9 +17,11 @@ from sqlalchemy import Connection, Engine, and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from eurosky_pipeline.plugins.event_sinks import Event, EventKind
+from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.migration import FORGOTTEN
 from eurosky_pipeline.registry.patience import patient
 from eurosky_pipeline.registry.tables import controls, deliveries, events, migrations
+from eurosky_pipeline.settings import Settings
 
 _MAX_ERROR_TEXT: Final = 300
 _DELETED_AT_ONCE: Final = 5_000
@@ -81,6 +83,9 @@ class Outbox:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def close(self) -> None:
+        self._engine.dispose()
 
     @patient
     def claim(self, sink: str, holder: str, now: datetime, until: datetime) -> bool:
@@ -167,6 +172,11 @@ class Outbox:
         some = select(events.c.id).where(condition).order_by(events.c.id).limit(_DELETED_AT_ONCE)
         with self._engine.begin() as connection:
             return connection.execute(delete(events).where(events.c.id.in_(some))).rowcount
+
+
+def open_outbox(settings: Settings, *, patience_s: float = 0) -> Outbox:
+    """Args, Raises: as `database.open_engine`. No key to the passwords is needed."""
+    return Outbox(open_engine(settings, patience_s=patience_s))
 
 
 def read_standing(connection: Connection, sink: str, *, named: int = 5) -> Standing:
