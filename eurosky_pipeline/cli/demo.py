@@ -68,6 +68,8 @@ def demo(
     from eurosky_pipeline.settings import load_settings
 
     settings = load_settings()
+    registry = open_registry(settings)
+    registry.require_not_paused()
     prepare_instance(settings)
     before = load_state(settings.home)
     must_stop = not keep and not (before and is_running(before))
@@ -77,7 +79,6 @@ def demo(
         tell("2/4  an account on the source, and the same one, deactivated, on the destination")
         account = seed(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy, report=_tell_indented)
         tell("3/4  the migration, a run of the Dagster job migrate_account")
-        registry = open_registry(settings)
         result = _migrate_and_verify(state, account, settings, registry, convert_legacy_blobs)
         registry.close()
     finally:

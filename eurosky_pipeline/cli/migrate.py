@@ -15,6 +15,7 @@ from eurosky_pipeline.cli.output import convert_option, json_option, moment, pri
 if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
 
+    from eurosky_pipeline.errors import EuroskyError
     from eurosky_pipeline.registry.registry import Registry
     from eurosky_pipeline.transfer.progress import ProgressSink
 
@@ -57,7 +58,8 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
 
     Each is a run of the job migrate_account, seen in the Dagster UI like any other. Running one again is safe: the
     repository is exported and compared anew, and what the destination already has is not sent again.
-    --convert-legacy-blobs, or its opposite, is remembered for these migrations.
+    --convert-legacy-blobs, or its opposite, is remembered for these migrations. In a pause (`eurosky pause`) none is
+    begun.
 
     \b
     Exit code: 0 everything arrived · 3 some blobs cannot be had
@@ -66,12 +68,14 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     """
     from eurosky_pipeline.errors import SettingsError
     from eurosky_pipeline.orchestration.instance import prepare_instance
+    from eurosky_pipeline.registry.controls import PausedError
     from eurosky_pipeline.registry.registry import open_registry
     from eurosky_pipeline.registry.states import State
     from eurosky_pipeline.settings import load_settings
 
     settings = load_settings()
     registry = open_registry(settings)
+    registry.require_not_paused()
     registry.purge_credentials()
     try:
         chosen = [migration.token for migration in registry.find([State.FAILED])] if all_failed else []
@@ -88,7 +92,11 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     prepare_instance(settings)
     outcomes: list[Outcome] = []
     for token in chosen:
-        outcomes.append(run_migration(token, registry))
+        try:
+            outcomes.append(run_migration(token, registry))
+        except PausedError as error:  # since the command began
+            outcomes += [_not_begun(registry, each, error) for each in chosen[len(outcomes) :]]
+            break
         if outcomes[-1].error_code == STOPPED:
             break
     registry.close()
@@ -115,7 +123,10 @@ def _taken_up(registry: Registry, token: str) -> str:
 
 
 def run_migration(token: str, registry: Registry) -> Outcome:
-    """One run of the job, with bars. `prepare_instance` has been called before; a failed migration is an outcome."""
+    """One run of the job, with bars. `prepare_instance` has been called before; a failed migration is an outcome.
+
+    Raises: PausedError: nothing may start now, and nothing has.
+    """
     from eurosky_pipeline.cli.bars import ForegroundProgress
     from eurosky_pipeline.orchestration.instance import open_instance
 
@@ -139,16 +150,34 @@ def _execute(
     from eurosky_pipeline.orchestration.workers import worker_tag
 
     instance.add_dynamic_partitions(MIGRATIONS.name or "", [token])
-    return (
-        build_defs(progress=progress)
-        .resolve_job_def("migrate_account")
-        .execute_in_process(
-            instance=instance,
-            partition_key=token,
-            tags={**run_tags(registry.get(token)), **worker_tag()},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
+    job = build_defs(progress=progress).resolve_job_def("migrate_account")
+    registry.require_not_paused()
+    return job.execute_in_process(
+        instance=instance,
+        partition_key=token,
+        tags={**run_tags(registry.get(token)), **worker_tag()},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+
+
+def _not_begun(registry: Registry, token: str, error: EuroskyError) -> Outcome:
+    """Of a migration whose turn has not come."""
+    migration = registry.get(token)
+    progress = migration.progress_data
+    return Outcome(
+        token=token,
+        did=migration.did,
+        state=str(migration.state),
+        resume_at=moment(migration.resume_at),
+        run_id="",
+        blobs=f"{progress.get('blobs_completed', 0)}/{progress.get('blobs_total', 0)}",
+        reconciliation_status=str(progress.get("reconciliation_status", "")),
+        failed_blobs=len(progress.get("failed_blobs", [])),
+        error_code=error.code,
+        error=f"not begun: {error.with_hint()}",
+        warnings=(),
+        exit_code=EXIT_FAILED,
     )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dagster._daemon.types import DaemonStatus
 
 _NAME = "Dagster"
+_QUEUE = "queue"
+_CLASS = ("module", "class")
 _FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 _TABLES = frozenset({"runs", "event_logs", "instigators", "daemon_heartbeats"})
 _SILENCE_S = 120.0
@@ -39,14 +41,15 @@ def look_at_dagster(settings: Settings, switches: Mapping[str, bool]) -> list[Di
     row, is_usable = _look_at_file(folder, is_on_server=server_url(settings) is not None)
     if not is_usable:
         return [row]
+    rows = [row, *_look_at_queue(folder)]
     try:
         is_made = _is_storage_made(settings, folder)
     except DatabaseError:
         hint = "see to the database first: Dagster's storage is in it"
-        return [row, Diagnosis(_NAME, Health.BAD, "its storage cannot be reached", hint)]
+        return [*rows, Diagnosis(_NAME, Health.BAD, "its storage cannot be reached", hint)]
     if not is_made:
-        return [row, Diagnosis(_NAME, Health.OK, "its storage is not there yet, the first run makes it")]
-    return [row, *_look_inside(folder, switches)]
+        return [*rows, Diagnosis(_NAME, Health.OK, "its storage is not there yet, the first run makes it")]
+    return [*rows, *_look_inside(folder, switches)]
 
 
 def _look_at_file(folder: Path, *, is_on_server: bool) -> tuple[Diagnosis, bool]:
@@ -78,6 +81,21 @@ def _look_at_file(folder: Path, *, is_on_server: bool) -> tuple[Diagnosis, bool]
     lost = ", ".join(sorted(set(keys) - set(config)))
     found = f"{path} was changed by a person{f', and says nothing of {lost}' if lost else ''}"
     return Diagnosis(_NAME, Health.OK, found, f"compare {INSTANCE_FILE}" if lost else ""), True
+
+
+def _look_at_queue(folder: Path) -> Iterator[Diagnosis]:
+    """Where the file is a person's: whether the queue that it sets up knows lanes and the pause."""
+    import yaml
+
+    config, ours = (yaml.safe_load((path).read_bytes()) for path in (folder / "dagster.yaml", INSTANCE_FILE))
+    named, wanted = config.get("run_coordinator"), ours["run_coordinator"]
+    if not isinstance(named, dict) or [named.get(key) for key in _CLASS] != [wanted[key] for key in _CLASS]:
+        found = "the queue knows no lanes, and starts runs in a pause (`eurosky pause`)"
+        hint = f"give {folder / 'dagster.yaml'} the `run_coordinator` of {INSTANCE_FILE}, and no `concurrency: runs`"
+        yield Diagnosis(_QUEUE, Health.WARN, found, hint)
+    elif "runs" in (config.get("concurrency") or ()):
+        found = "`concurrency: runs` overrules the numbers of `run_coordinator`, and the pause with them"
+        yield Diagnosis(_QUEUE, Health.WARN, found, f"take it out of {folder / 'dagster.yaml'}")
 
 
 def _is_storage_made(settings: Settings, folder: Path) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DatabaseError
 
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
+from eurosky_pipeline.registry.controls import read_pause
 from eurosky_pipeline.registry.database import SCHEMA_HEAD, VERSION_TABLE, server_url
 from eurosky_pipeline.registry.states import INACTIVE, State
 from eurosky_pipeline.registry.tables import credentials, migrations
@@ -53,6 +54,7 @@ def look_at_database(settings: Settings, stored: Stored) -> list[Diagnosis]:
                 rows += _of_file(path)
             if found == SCHEMA_HEAD:
                 _read(connection, stored)
+                rows += _of_pause(connection)
             elif found is None:
                 stored.passwords, stored.hosts = [], []
     except DatabaseError as error:
@@ -149,6 +151,12 @@ def _of_file(path: Path) -> list[Diagnosis]:
         hint = "see whether its disk can hold SQLite's write-ahead log; a network file system cannot"
         return [Diagnosis("database", Health.WARN, f"{path} has no write-ahead log, and so readers wait", hint)]
     return []
+
+
+def _of_pause(connection: Connection) -> list[Diagnosis]:
+    pause = read_pause(connection)
+    hint = "`eurosky resume` ends it; until then nothing new starts"
+    return [] if pause is None else [Diagnosis("paused", Health.WARN, str(pause), hint)]
 
 
 def _read(connection: Connection, stored: Stored) -> None:

@@ -108,6 +108,15 @@ def test_a_registry_in_use_is_looked_through_and_left_as_it_is(in_use: Registry,
     assert PASSWORD not in repr(found)
 
 
+def test_a_pause_is_told_with_its_words_and_what_ends_it(registry: Registry) -> None:
+    registry.pause("the new disk")
+    found = row("paused")
+    assert (found.verdict, "the new disk" in found.found) == (Health.WARN, True)
+    assert "eurosky resume" in found.what_to_do
+    registry.end_pause()
+    assert [each for each in rows() if each.name == "paused"] == []
+
+
 def lose_the_key(home: Path) -> None:
     (home / "vault.key").unlink()
 
@@ -261,6 +270,29 @@ def test_a_look_that_breaks_or_hangs_is_a_bad_row(tmp_path: Path) -> None:
     assert (found.verdict, found.found) == (Health.BAD, "could not be looked at: an unexpected ValueError")
     (late,) = diagnosed("disk", lambda stop: [] * stop.wait(30), timeout_s=0.05)
     assert (late.verdict, late.found) == (Health.BAD, "no answer within 0 s")
+
+
+OURS = INSTANCE_FILE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(OURS, "", id="ours"),
+        pytest.param(OURS.replace("max_concurrent_runs: 10", "max_concurrent_runs: 3"), "", id="another number"),
+        pytest.param("concurrency:\n  runs:\n    max_concurrent_runs: 3\n", "knows no lanes", id="from before"),
+        pytest.param("run_coordinator: words\n", "knows no lanes", id="no mapping"),
+        pytest.param(f"{OURS}\nconcurrency:\n  runs:\n    max_concurrent_runs: 3\n", "overrules", id="both"),
+        pytest.param(f"{OURS}\nconcurrency:\n", "", id="nothing in it"),
+    ],
+)
+def test_a_queue_that_knows_no_lanes_and_no_pause_is_told(home: Path, text: str, told: str) -> None:
+    (home / "dagster").mkdir(parents=True)
+    (home / "dagster" / "dagster.yaml").write_text(text)
+    found = [each for each in look_at_dagster(load_settings(), {}) if each.name == "queue"]
+    assert [(each.verdict, told in each.found, bool(each.what_to_do)) for each in found] == (
+        [(Health.WARN, True, True)] if told else []
+    )
 
 
 @pytest.mark.parametrize(
