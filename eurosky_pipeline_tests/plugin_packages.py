@@ -9,9 +9,11 @@ import tomllib
 from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from eurosky_pipeline.plugins.kinds import Kind
 from eurosky_pipeline.plugins.offers import Plugins, read_plugins
 
 EXAMPLE = Path(__file__).parent / "example_plugin"
@@ -19,11 +21,21 @@ _NUMBERS = itertools.count()
 
 HEAD = """
 from eurosky_pipeline.plugins.hooks import hookimpl
+from eurosky_pipeline.plugins.event_sinks import EventSink
+from eurosky_pipeline.plugins.intake_sources import IntakeSource
 from eurosky_pipeline.plugins.record_transforms import RecordTransform
 
 def transform_of(name, version="1", **more):
-    body = {"name": name, "version": version, "transform": lambda self, uri, record: record, **more}
-    return type(str(name).title(), (RecordTransform,), body)
+    return made(RecordTransform, name, version, transform=lambda self, uri, record: record, **more)
+
+def source_of(name, version="1", **more):
+    return made(IntakeSource, name, version, poll=lambda self, context: [], **more)
+
+def sink_of(name, version="1", **more):
+    return made(EventSink, name, version, deliver=lambda self, event: None, **more)
+
+def made(base, name, version, **more):
+    return type(str(name).title(), (base,), {"name": name, "version": version, **more})
 """
 """What the plugins here begin with."""
 
@@ -31,6 +43,86 @@ def transform_of(name, version="1", **more):
 def offering(*expressions: str, before: str = "") -> str:
     """A plugin's source: its hook answers with a list of these expressions."""
     return f"{HEAD}\n{before}\n@hookimpl\ndef eurosky_record_transforms():\n    return [{', '.join(expressions)}]\n"
+
+
+BROKEN = {
+    "raises": ("import json\njson.loads('{')\n", "cannot be imported: JSONDecodeError: Expecting property name"),
+    "is no Python": ("def broken(:\n", "cannot be imported: SyntaxError"),
+    "lacks a module": ("import module_that_nobody_has\n", "cannot be imported: ModuleNotFoundError"),
+    "leaves": ("raise SystemExit(3)\n", "cannot be imported: SystemExit: 3"),
+    "has no hook": ("def eurosky_record_transforms():\n    return []\n", "implements no hook"),
+    "has a hook that there is not": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transform():\n    return []\n",
+        "implements a hook wrongly, or one that this version does not have: .*eurosky_record_transform'",
+    ),
+    "wants what no hook gives": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms(credentials):\n    return []\n",
+        "implements a hook wrongly.*credentials",
+    ),
+    "raises when asked": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    raise LookupError('no\\n transforms')\n",
+        "fails in eurosky_record_transforms: LookupError: no transforms",
+    ),
+    "leaves when asked": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    raise SystemExit\n",
+        "fails in eurosky_record_transforms: SystemExit",
+    ),
+    "answers nothing": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    pass\n",
+        "something else than a list of at most 100: a NoneType",
+    ),
+    "answers one class": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    return transform_of('it')\n",
+        "something else than a list of at most 100: a ABCMeta",
+    ),
+    "answers a word": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    return 'it'\n",
+        "something else than a list of at most 100: 'it'",
+    ),
+    "answers too much": (
+        offering("*[transform_of(f'n{n}') for n in range(101)]"),
+        "something else than a list of at most 100: a list",
+    ),
+    "offers what cannot be called": (offering("5"), "offers what is neither a class nor a factory: a int"),
+    "offers what cannot be looked at": (
+        offering(
+            "Shy()",
+            before="class Shy:\n    __call__ = None\n    @property\n    def name(self): raise ValueError('no')",
+        ),
+        "offers what cannot be looked at: ValueError: no",
+    ),
+}
+REFUSED = {
+    "a name of capitals": ("transform_of('It')", "whose name is 'It': it must be"),
+    "a name with a dash": ("transform_of('it-too')", "whose name is 'it-too': it must be"),
+    "a name that begins with a digit": ("transform_of('1it')", "whose name is '1it': it must be"),
+    "a name with a line's end": ("transform_of('it\\n')", "whose name is"),
+    "a name of other letters": ("transform_of('ît')", "whose name is 'ît'"),
+    "a name too long": ("transform_of('i' * 65)", "whose name is 'iiii"),
+    "a name that is a number": ("transform_of(7)", "whose name is a int"),
+    "no name": ("type('T', (RecordTransform,), {'version': '1'})", "'T', whose name is a NoneType"),
+    "no version": ("transform_of('it', None)", "offers it, whose version is a NoneType: it must be"),
+    "a version that is a number": ("transform_of('it', 1)", "offers it, whose version is a int: it must be"),
+    "a version with a space": ("transform_of('it', '1 0')", "offers it, whose version is '1 0': it must be"),
+    "an empty version": ("transform_of('it', '')", "offers it, whose version is ''"),
+    "a version too long": ("transform_of('it', '1' * 33)", "offers it, whose version is '111"),
+    "a class of another kind": ("type('It', (), {'name': 'it', 'version': '1'})", "'It' is no RecordTransform"),
+    "a class that transforms nothing": (
+        "type('It', (RecordTransform,), {'name': 'it', 'version': '1'})",
+        "offers it, whose class 'It' lacks transform",
+    ),
+}
+"""Of record transforms, as whole sources; and as single expressions. `as_kind` makes them those of another kind."""
+
+
+def as_kind(kind: Kind[Any], text: str) -> str:
+    """What is written here for record transforms, said of another kind: sources, expressions and reasons alike."""
+    maker, step = {"RecordTransform": ("transform_of", "transform"), "IntakeSource": ("source_of", "poll"),
+                   "EventSink": ("sink_of", "deliver")}[kind.base.__name__]  # fmt: skip
+    head, text = (HEAD, text.removeprefix(HEAD)) if text.startswith(HEAD) else ("", text)
+    said = text.replace("eurosky_record_transforms", kind.hook).replace("transform_of", maker)
+    said = said.replace("a RecordTransform", kind.a_base).replace("RecordTransform", kind.base.__name__)
+    return head + said.replace("lacks transform", f"lacks {step}")
 
 
 class Site:

@@ -19,75 +19,7 @@ from eurosky_pipeline.plugins.manager import (
 from eurosky_pipeline.plugins.offers import read_plugins
 from eurosky_pipeline.plugins.record_transforms import UnknownSize
 from eurosky_pipeline.settings import LEGACY_TRANSFORM, MAX_RECORD_TRANSFORMS, Settings
-from eurosky_pipeline_tests.plugin_packages import HEAD, Site, offering, write_dist_info
-
-BROKEN = {
-    "raises": ("import json\njson.loads('{')\n", "cannot be imported: JSONDecodeError: Expecting property name"),
-    "is no Python": ("def broken(:\n", "cannot be imported: SyntaxError"),
-    "lacks a module": ("import module_that_nobody_has\n", "cannot be imported: ModuleNotFoundError"),
-    "leaves": ("raise SystemExit(3)\n", "cannot be imported: SystemExit: 3"),
-    "has no hook": ("def eurosky_record_transforms():\n    return []\n", "implements no hook"),
-    "has a hook that there is not": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transform():\n    return []\n",
-        "implements a hook wrongly, or one that this version does not have: .*eurosky_record_transform'",
-    ),
-    "wants what no hook gives": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms(credentials):\n    return []\n",
-        "implements a hook wrongly.*credentials",
-    ),
-    "raises when asked": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    raise LookupError('no\\n transforms')\n",
-        "fails in eurosky_record_transforms: LookupError: no transforms",
-    ),
-    "leaves when asked": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    raise SystemExit\n",
-        "fails in eurosky_record_transforms: SystemExit",
-    ),
-    "answers nothing": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    pass\n",
-        "something else than a list of at most 100: a NoneType",
-    ),
-    "answers one class": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    return transform_of('it')\n",
-        "something else than a list of at most 100: a ABCMeta",
-    ),
-    "answers a word": (
-        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    return 'it'\n",
-        "something else than a list of at most 100: 'it'",
-    ),
-    "answers too much": (
-        offering("*[transform_of(f'n{n}') for n in range(101)]"),
-        "something else than a list of at most 100: a list",
-    ),
-    "offers what cannot be called": (offering("5"), "offers what is neither a class nor a factory: a int"),
-    "offers what cannot be looked at": (
-        offering(
-            "Shy()",
-            before="class Shy:\n    __call__ = None\n    @property\n    def name(self): raise ValueError('no')",
-        ),
-        "offers what cannot be looked at: ValueError: no",
-    ),
-}
-REFUSED = {
-    "a name of capitals": ("transform_of('It')", "whose name is 'It': it must be"),
-    "a name with a dash": ("transform_of('it-too')", "whose name is 'it-too': it must be"),
-    "a name that begins with a digit": ("transform_of('1it')", "whose name is '1it': it must be"),
-    "a name with a line's end": ("transform_of('it\\n')", "whose name is"),
-    "a name of other letters": ("transform_of('ît')", "whose name is 'ît'"),
-    "a name too long": ("transform_of('i' * 65)", "whose name is 'iiii"),
-    "a name that is a number": ("transform_of(7)", "whose name is a int"),
-    "no name": ("type('T', (RecordTransform,), {'version': '1'})", "'T', whose name is a NoneType"),
-    "no version": ("transform_of('it', None)", "offers it, whose version is a NoneType: it must be"),
-    "a version that is a number": ("transform_of('it', 1)", "offers it, whose version is a int: it must be"),
-    "a version with a space": ("transform_of('it', '1 0')", "offers it, whose version is '1 0': it must be"),
-    "an empty version": ("transform_of('it', '')", "offers it, whose version is ''"),
-    "a version too long": ("transform_of('it', '1' * 33)", "offers it, whose version is '111"),
-    "a class of another kind": ("type('It', (), {'name': 'it', 'version': '1'})", "'It' is no RecordTransform"),
-    "a class that transforms nothing": (
-        "type('It', (RecordTransform,), {'name': 'it', 'version': '1'})",
-        "offers it, whose class 'It' lacks transform",
-    ),
-}
+from eurosky_pipeline_tests.plugin_packages import BROKEN, HEAD, REFUSED, Site, offering, write_dist_info
 
 
 @pytest.fixture
