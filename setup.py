@@ -71,6 +71,8 @@ setup(
             "legacy_blobs = eurosky_pipeline.convert.legacy_blobs",
             "registered = eurosky_pipeline.intake.registered",
             "watched_folder = eurosky_pipeline.intake.watched_folder",
+            "log_sink = eurosky_pipeline.events.log_sink",
+            "webhook = eurosky_pipeline.events.webhook",
         ],
     },
 )

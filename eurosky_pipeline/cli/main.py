@@ -21,6 +21,7 @@ _COMMANDS = {
     "identity": ("eurosky_pipeline.cli.identity", "Who an account is: handle, DID, server and key."),
     "migrate": ("eurosky_pipeline.cli.migrate", "Run migrations now, in the foreground."),
     "migrations": ("eurosky_pipeline.cli.migrations", "Register migrations and look at them."),
+    "plugins": ("eurosky_pipeline.cli.plugins", "What plugins offer, from where, and what of it is broken."),
     "pause": ("eurosky_pipeline.cli.pause", "Start nothing new; what runs ends."),
     "resume": ("eurosky_pipeline.cli.pause", "The end of `eurosky pause`."),
     "sandbox": ("eurosky_pipeline.cli.sandbox", "A PLC directory and two real PDSes on this machine."),

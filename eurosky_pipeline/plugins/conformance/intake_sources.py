@@ -136,8 +136,10 @@ class _Tick:
         for name, value in offer.fields.items():
             if name not in ACCOUNT_FIELDS:
                 raise ConformanceError(f"{self.name}: offers an account with the field {shown(name)}, which is none")
-            if not isinstance(value, SecretStr if name in PASSWORDS else str):
-                raise ConformanceError(f"{self.name}: offers an account whose {name} is {shown(value)}, and no text")
+            wanted = SecretStr if name in PASSWORDS else str
+            if not isinstance(value, wanted):
+                was = f"a {type(value).__name__}, and no {wanted.__name__}"  # its value may be a password
+                raise ConformanceError(f"{self.name}: offers an account whose {name} is {was}")
         if not isinstance(offer.origin, str) or not offer.origin or not offer.origin.isprintable():
             raise ConformanceError(f"{self.name}: offers an account whose origin is not a printable text")
         self._check_is_silent("the repr of an account, or its origin,", f"{offer!r} {offer.origin}")
