@@ -19,6 +19,7 @@ from eurosky_pipeline.orchestration.migration_asset import PutOff
 from eurosky_pipeline.orchestration.outlook import ComeBack, TryAgain, outlook
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.registry.cancellation import MigrationCancelled, cancelled_error
+from eurosky_pipeline.registry.holds import LeaseHeldError
 from eurosky_pipeline.registry.lease import hold_lease
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
@@ -28,6 +29,9 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.workers import Stop
 
+ATTEMPT_TAG = "eurosky/attempt"
+"""Of a run that a sensor has asked for: the number of the attempt that it shall be, so that of two runs that were asked
+for the same one begins."""
 _NO_FINDINGS = frozenset({"input_missing", "destination_active"})
 """Codes of what was refused before anything was done."""
 
@@ -89,12 +93,15 @@ def migration_step(
     Raises:
         Failure: with what happened and what to do next.
         RetryRequested: the wait before the next attempt is over. The state is as it was.
-        PutOff: the migration waits, since now or since another step of this run.
+        PutOff: the migration waits, since now or since another step of this run; or a sensor has asked for this run,
+            and another one makes, or has made, the attempt.
     """
     token = context.partition_key
     registry, stop = registry_resource.opened(), Stop()
+    attempt, is_begun = _asked_for(context), False
     try:
-        with hold_lease(registry, token, context.run.run_id, stop) as is_first_step:
+        with hold_lease(registry, token, context.run.run_id, stop, attempt=attempt) as is_first_step:
+            is_begun = True
             migration = _take_up(registry, token, is_first_step=is_first_step)
             _tag_run(context, migration)
             try:
@@ -113,11 +120,28 @@ def migration_step(
                 registry.fail(token, internal, holder=context.run.run_id)
                 raise
     except EuroskyError as error:
+        if attempt is not None and not is_begun and _is_anothers(context, registry, error):
+            context.log.warning(f"[{token}] nothing to do for this run: {error.message} [{error.code}]")
+            raise PutOff from None
         raise Failure(
             description=f"[{token}] {error.with_hint()}",
             metadata={"error_code": error.code, "token": token},
             allow_retries=False,
         ) from None
+
+
+def _asked_for(context: AssetExecutionContext) -> int | None:
+    """The number of the attempt that a sensor has asked this run for. A run that a person makes of it, by executing it
+    once more, has its tags and is a wish of its own."""
+    number = context.run.tags.get(ATTEMPT_TAG, "")
+    return int(number) if number.isascii() and number.isdecimal() and context.run.parent_run_id is None else None
+
+
+def _is_anothers(context: AssetExecutionContext, registry: Registry, error: EuroskyError) -> bool:
+    """Whether another run works on the migration, and this one never has."""
+    if not isinstance(error, LeaseHeldError):
+        return False
+    return all(made.holder != context.run.run_id for made in registry.attempts_of(context.partition_key))
 
 
 def _stays_finished(migration: Migration, error: EuroskyError, *, is_preparing: bool) -> bool:

@@ -18,7 +18,15 @@ class LeaseHeldError(ConflictError):
     default_code = "lease_held"
 
 
-def take_lease(connection: Connection, token: str, holder: str, lifetime_s: float, now: datetime) -> bool:
+class AttemptBegunError(LeaseHeldError):
+    """The attempt that this run was asked for is another run's: two have been asked for the same."""
+
+    default_code = "attempt_begun"
+
+
+def take_lease(
+    connection: Connection, token: str, holder: str, lifetime_s: float, now: datetime, *, attempt: int | None = None
+) -> bool:
     """As `Registry.acquire_lease`."""
     columns = migrations.c
     query = select(columns.state, columns.attempts, columns.lease_holder, columns.lease_expires_at)
@@ -30,6 +38,11 @@ def take_lease(connection: Connection, token: str, holder: str, lifetime_s: floa
         raise LeaseHeldError(
             f"{token} is being worked on by run {migration.lease_holder}",
             hint="wait for that run; a dead one loses its hold within two minutes",
+        )
+    if is_new and attempt is not None and attempt != before.attempts + 1:
+        raise AttemptBegunError(
+            f"attempt {attempt} of {token} has been made by another run",
+            hint=f"`eurosky migrate {token}` begins another one",
         )
     connection.execute(
         update(migrations)

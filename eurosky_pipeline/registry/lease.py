@@ -29,6 +29,7 @@ def hold_lease(
     *,
     lifetime_s: float = LEASE_LIFETIME_S,
     poll_s: float = CANCEL_POLL_S,
+    attempt: int | None = None,
 ) -> Iterator[bool]:
     """Take the lease, renew it from a thread of its own, and keep it when the block ends: the next step of the same
     run goes on with it, and `Registry.release_leases` ends it.
@@ -36,11 +37,15 @@ def hold_lease(
     `stop` is set if the lease is lost or the migration is to be cancelled, so that whoever works can end; until it has,
     the lease is renewed. Yields whether the holder is a new one: this is its first step.
 
+    Args:
+        attempt: the number of the attempt that this run was asked for; None for one that makes whichever comes next.
+
     Raises:
-        LeaseHeldError: another run holds it, or took it while this one was away.
+        LeaseHeldError: another run holds it, or took it while this one was away; AttemptBegunError of these is that it
+            has made the attempt already.
         MigrationCancelled: the work was stopped since a person has given the migration up.
     """
-    is_new = registry.acquire_lease(token, holder, lifetime_s)
+    is_new = registry.acquire_lease(token, holder, lifetime_s, attempt=attempt)
     is_done = threading.Event()
     is_cancelled = threading.Event()
     lost: list[LeaseHeldError] = []

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
 from eurosky_pipeline.errors import ConflictError, EuroskyError
@@ -36,6 +36,7 @@ from eurosky_pipeline.registry.states import RESTART, STOPPED, State
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
 from eurosky_pipeline.registry.uploads import uploads_since
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
+from eurosky_pipeline.registry.watch import Watch
 from eurosky_pipeline.registry.wishes import Wish, read_wishes
 from eurosky_pipeline.settings import Settings
 
@@ -52,6 +53,7 @@ class Registry:
     def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine = engine
         self._vault = vault
+        self.watch = Watch(engine)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -232,30 +234,10 @@ class Registry:
         return self._stop(token, stopped, holder, _now())
 
     @patient
-    def due(self, now: datetime) -> list[Migration]:
-        """Migrations whose wait is over, the longest overdue first; those of which nobody knows how long too."""
-        query = select(migrations).where(
-            migrations.c.state == State.WAITING,
-            migrations.c.resume_at.is_(None) | (migrations.c.resume_at <= now),
-        )
-        with self._engine.connect() as connection:
-            found = connection.execute(
-                query.order_by(migrations.c.resume_at.nulls_first(), migrations.c.token)
-            ).mappings()
-            return [Migration.from_row(row) for row in found]
-
-    @patient
     def wishes(self, limit: int, *, after: Wish | None = None, among: Collection[str] | None = None) -> list[Migration]:
         """Migrations that want to be started, the oldest wish first; Args: as of `wishes.read_wishes`."""
         with self._engine.connect() as connection:
             return read_wishes(connection, _now(), limit, after=after, among=among)
-
-    @patient
-    def earliest_resume(self) -> datetime | None:
-        """When the first of the waiting migrations may go on; None if none waits."""
-        query = select(func.min(migrations.c.resume_at)).where(migrations.c.state == State.WAITING)
-        with self._engine.connect() as connection:
-            return connection.execute(query).scalar()
 
     def record(self, token: str, progress: Mapping[str, Any], outcomes: Iterable[BlobOutcome] = ()) -> None:
         """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""
@@ -293,19 +275,22 @@ class Registry:
         with self._engine.connect() as connection:
             return attempts_of(connection, token)
 
-    def acquire_lease(self, token: str, holder: str, lifetime_s: float) -> bool:
+    def acquire_lease(self, token: str, holder: str, lifetime_s: float, *, attempt: int | None = None) -> bool:
         """Take, or renew, the right to work on a migration; a new holder counts as an attempt.
 
+        Args:
+            attempt: only if this is the number that the attempt of a new holder gets.
         Returns: whether the holder is a new one, and not the last one again.
         Raises:
             LeaseHeldError: another holder has it, and it has not expired.
+            AttemptBegunError: another holder has made that attempt.
         """
         found: list[bool] = []
 
         @patient
         def take() -> None:
             with self._engine.begin() as connection:
-                found.append(take_lease(connection, token, holder, lifetime_s, _now()))
+                found.append(take_lease(connection, token, holder, lifetime_s, _now(), attempt=attempt))
 
         take()
         return any(found)  # also of a try whose answer was lost: the one after it finds the holder there

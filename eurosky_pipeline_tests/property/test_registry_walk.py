@@ -134,10 +134,10 @@ class RegistryWalk(RuleBasedStateMachine):
     @rule()
     def due(self) -> None:
         waiting = {token: row["until"] for token, row in self.rows.items() if row["state"] is State.WAITING}
-        found = [migration.token for migration in self.registry.due(NOON)]
+        found = [migration.token for migration in self.registry.watch.due(NOON, 1000)]
         assert set(found) == {token for token, until in waiting.items() if until is None or until <= NOON}
         moments = [until for until in waiting.values() if until is not None]
-        assert self.registry.earliest_resume() == min(moments, default=None)
+        assert self.registry.watch.earliest_resume() == min(moments, default=None)
 
     @rule(token=tokens, key=KEYS, value=VALUES)
     def record(self, token: str, key: str, value: object) -> None:

@@ -363,8 +363,8 @@ def test_whatever_ends_the_wait_forgets_its_moment(registry: Registry, end: Call
     registry.wait(token, NOON, REASON)
     end(registry, token)
     assert registry.get(token).resume_at is None
-    assert registry.due(NOON) == []
-    assert registry.earliest_resume() is None
+    assert registry.watch.due(NOON, 1000) == []
+    assert registry.watch.earliest_resume() is None
 
 
 @pytest.mark.parametrize("path", [(FAILED,), (CANCELLED,), (WAITING,), (BLOBS, PREFS, COMPLETED)])
@@ -391,18 +391,18 @@ def test_those_whose_moment_has_come_are_found_the_longest_overdue_first(registr
         tokens[name] = add(registry, f"did:web:{name}.example").token
         registry.wait(tokens[name], NOON + timedelta(seconds=seconds), REASON)
     add(registry, "did:web:e.example")
-    assert [m.token for m in registry.due(NOON)] == [tokens["a"], tokens["b"]]
-    assert registry.earliest_resume() == NOON - timedelta(seconds=60)
+    assert [m.token for m in registry.watch.due(NOON, 1000)] == [tokens["a"], tokens["b"]]
+    assert registry.watch.earliest_resume() == NOON - timedelta(seconds=60)
     registry.resume(tokens["a"])
-    assert [m.token for m in registry.due(NOON)] == [tokens["b"]]
-    assert registry.earliest_resume() == NOON
+    assert [m.token for m in registry.watch.due(NOON, 1000)] == [tokens["b"]]
+    assert registry.watch.earliest_resume() == NOON
 
 
 def test_one_that_waits_without_a_moment_is_due_at_once(registry: Registry) -> None:
     token = add(registry).token
     walk(registry, token, WAITING)
-    assert [m.token for m in registry.due(NOON)] == [token]
-    assert registry.earliest_resume() is None
+    assert [m.token for m in registry.watch.due(NOON, 1000)] == [token]
+    assert registry.watch.earliest_resume() is None
 
 
 def test_of_eight_that_resume_or_cancel_what_waits_at_once_the_state_is_one_of_theirs(

@@ -1,80 +1,107 @@
-"""`new_migrations`: runs of what is wanted to start."""
+"""`new_migrations`: what the intake has is registered, and a run asked for of whatever wants to be started."""
 
-from datetime import datetime
+import json
+from collections.abc import Mapping
 
 from dagster import (
     DefaultSensorStatus,
-    RunRequest,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
     sensor,
 )
 
+from eurosky_pipeline.orchestration.intake_tick import poll_intake
 from eurosky_pipeline.orchestration.jobs import migrate_account
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.sensors import starts
-from eurosky_pipeline.orchestration.steps import queue_tags
 from eurosky_pipeline.registry.migration import Migration
-from eurosky_pipeline.registry.queries import Place, Wanted, place_of
 from eurosky_pipeline.registry.registry import open_registry
-from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import load_settings
+
+WANTED_AT_TAG = "eurosky/wanted_at"
+"""Of a run that this sensor has asked for: when its migration was registered or brought back."""
 
 
 @sensor(
     job=migrate_account,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Adds a partition, and asks for a run, for every migration that was registered and never worked on.",
+    description="Registers what the intake sources have, and asks for a run of every migration that was registered or "
+    "brought back.",
 )
 def new_migrations(context: SensorEvaluationContext) -> SensorResult | SkipReason:
     """One tick.
 
-    However many there are, it looks at so many only; the next tick goes on behind them, and after the last begins anew.
+    A run's key is the token, the moment of the wish that it answers, and how many runs of that wish have ended before
+    they began: a tick that is made again asks for nothing new. Where somebody has cancelled the run of a wish, the wish
+    is none any more.
     """
-    wanted = Wanted(states=(State.PENDING_REPO,), is_untried=True, after=_place(context.cursor))
-    registry = open_registry(load_settings())
+    settings = load_settings()
+    found: dict[str, starts.Before] = {}
+    stopped: list[Migration] = []
+
+    def can_start(migration: Migration) -> bool:
+        before = starts.before(context.instance, migration.token, {WANTED_AT_TAG: _wanted_at(migration)})
+        found[migration.token] = before
+        if before.is_stopped:
+            stopped.append(migration)
+        return before.can_start
+
+    registry = open_registry(settings)
     try:
-        waiting = list(registry.each(wanted, starts.MAX_LOOKED_AT_PER_TICK))
+        pause = registry.paused()
+        if pause is not None:
+            return SkipReason(f"nothing is started: {pause}")
+        polled = poll_intake(
+            settings,
+            registry,
+            limit=starts.room(context.instance),
+            cursors=_cursors(context.cursor),
+            can_start=can_start,
+        )
+        for migration in stopped:
+            if migration.start_wanted_at is not None:
+                registry.watch.drop_wish(migration.token, migration.start_wanted_at)
+            context.log.info(
+                f"[{migration.token}] its run was cancelled by a person: `migrations retry` brings it back"
+            )
     finally:
         registry.close()
-    ended: dict[str, int] = {}
-    chosen: list[Migration] = []
-    rest = iter(waiting)
-    for migration in rest:
-        before = starts.starts_before(context.instance, migration.token, {})
-        if before is not None:
-            ended[migration.token] = before
-            chosen.append(migration)
-        if len(chosen) == starts.MAX_STARTS_PER_TICK:
-            break
-    is_at_the_end = next(rest, None) is None and len(waiting) < starts.MAX_LOOKED_AT_PER_TICK
-    last = chosen[-1] if len(chosen) == starts.MAX_STARTS_PER_TICK else waiting[-1] if waiting else None
-    context.update_cursor("" if is_at_the_end or last is None else _cursor(place_of(last)))
-    if not chosen:
-        return SkipReason(f"no new migration ({len(waiting)} have a run under way, or have been started in vain)")
+    context.update_cursor(json.dumps(polled.cursors))
+    for line in polled.told:
+        context.log.info(line)
+    told = f"{polled.added} registered, {polled.rejected} rejected" if polled.added or polled.rejected else ""
+    faults = "; ".join(polled.faults)
+    if not polled.starts:
+        under_way = sum(before.is_under_way for before in found.values())
+        in_vain = sum(before.ended >= starts.MAX_STARTS_IN_VAIN for before in found.values())
+        waiting = f"{under_way} have a run under way, {in_vain} were started in vain" if under_way or in_vain else ""
+        return SkipReason("; ".join(filter(None, ["no migration to start", waiting, told, faults])))
+    context.log.info("; ".join(filter(None, [f"{len(polled.starts)} migrations are started", told])))
     return SensorResult(
-        dynamic_partitions_requests=[MIGRATIONS.build_add_request([migration.token for migration in chosen])],
+        dynamic_partitions_requests=[MIGRATIONS.build_add_request(list(polled.tokens))],
         run_requests=[
-            RunRequest(
-                partition_key=migration.token,
-                run_key=f"{migration.token}/{ended[migration.token]}",
-                tags=queue_tags(migration),
+            starts.request(
+                migration,
+                f"{_wanted_at(migration)}/{found[migration.token].ended}",
+                {WANTED_AT_TAG: _wanted_at(migration)},
             )
-            for migration in chosen
+            for migration in polled.starts
         ],
     )
 
 
-def _cursor(place: Place) -> str:
-    return f"{place.created_at.isoformat()} {place.token}"
+def _wanted_at(migration: Migration) -> str:
+    return (migration.start_wanted_at or migration.created_at).isoformat()
 
 
-def _place(cursor: str | None) -> Place | None:
-    """Where the tick before has ended; None to begin with the oldest."""
-    created_at, _, token = (cursor or "").partition(" ")
+def _cursors(cursor: str | None) -> Mapping[str, str]:
+    """What the tick before has left, a text for each source; nothing where a person has edited it in the UI."""
     try:
-        return Place(datetime.fromisoformat(created_at), token) if token else None
-    except ValueError:  # it can be edited in the UI
-        return None
+        cursors = json.loads(cursor or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(cursors, dict):
+        return {}
+    return {name: text for name, text in cursors.items() if isinstance(text, str)}

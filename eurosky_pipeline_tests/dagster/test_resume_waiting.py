@@ -1,75 +1,21 @@
-"""The sensors: one run request for each new migration, and for each whose wait is over, once."""
+"""The sensor `resume_waiting`: one run for each wait that is over."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
-from dagster._core.test_utils import create_run_for_test
+from dagster import DagsterInstance, DagsterRunStatus, SensorResult, SkipReason
 
-from eurosky_pipeline.errors import ConflictError, PermanentError
-from eurosky_pipeline.orchestration.sensors import new_migrations, resume_waiting, starts
+from eurosky_pipeline.errors import ConflictError
+from eurosky_pipeline.orchestration.sensors import resume_waiting, starts
 from eurosky_pipeline.orchestration.sensors.resume_waiting import RESUME_AT_TAG
-from eurosky_pipeline.orchestration.sensors.starts import MAX_STARTS_IN_VAIN
+from eurosky_pipeline.orchestration.steps import ATTEMPT_TAG
 from eurosky_pipeline.registry.migration import Migration, NewMigration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.xrpc.errors import RateLimited
-
-
-def tick(instance: DagsterInstance) -> SensorResult | SkipReason:
-    return new_migrations(build_sensor_context(instance=instance))
-
-
-def test_a_new_migration_gets_its_partition_and_one_run(migration: Migration) -> None:
-    with DagsterInstance.ephemeral() as instance:
-        result = tick(instance)
-        assert isinstance(result, SensorResult)
-        assert [request.partition_keys for request in result.dynamic_partitions_requests] == [[migration.token]]
-        (request,) = result.run_requests
-        assert (request.partition_key, request.run_key) == (migration.token, f"{migration.token}/0")
-        assert request.tags["eurosky/destination_pds"] == migration.destination_pds
-
-
-def test_what_a_sensor_asks_for_does_not_tell_whose_account_it_is(migration: Migration) -> None:
-    """Dagster keeps it with the tick, where no purge of the run reaches."""
-    with DagsterInstance.ephemeral() as instance:
-        result = tick(instance)
-        assert isinstance(result, SensorResult)
-        assert migration.did not in str(result)
-        assert migration.handle is not None
-        assert migration.handle not in str(result)
-
-
-def run_of(instance: DagsterInstance, token: str, status: DagsterRunStatus) -> None:
-    create_run_for_test(instance, tags={"dagster/partition": token}, status=status)
-
-
-def test_one_that_has_a_run_under_way_is_not_asked_for_again(migration: Migration) -> None:
-    with DagsterInstance.ephemeral() as instance:
-        run_of(instance, migration.token, DagsterRunStatus.STARTED)
-        assert isinstance(tick(instance), SkipReason)
-
-
-def test_one_whose_run_ended_before_its_first_step_is_started_anew_but_not_for_ever(migration: Migration) -> None:
-    with DagsterInstance.ephemeral() as instance:
-        for ended in (1, 2):
-            run_of(instance, migration.token, DagsterRunStatus.CANCELED)
-            (request,) = tick(instance).run_requests
-            assert request.run_key == f"{migration.token}/{ended}"
-        run_of(instance, migration.token, DagsterRunStatus.FAILURE)
-        assert isinstance(tick(instance), SkipReason)
-
-
-def test_one_that_has_failed_is_left_to_a_person(migration: Migration, registry: Registry) -> None:
-    registry.fail(migration.token, PermanentError("no"))
-    with DagsterInstance.ephemeral() as instance:
-        assert isinstance(tick(instance), SkipReason)
-
-
-def ago(seconds: float) -> datetime:
-    return datetime.now(UTC) - timedelta(seconds=seconds)
+from eurosky_pipeline_tests.dagster.ticks import ago, launched, run_of, said, tick
 
 
 def put_off(registry: Registry, token: str, until: datetime) -> None:
@@ -77,13 +23,7 @@ def put_off(registry: Registry, token: str, until: datetime) -> None:
 
 
 def resume_tick(instance: DagsterInstance) -> SensorResult | SkipReason:
-    return resume_waiting(build_sensor_context(instance=instance))
-
-
-def launched(instance: DagsterInstance, request: RunRequest, status: DagsterRunStatus) -> None:
-    """What the daemon makes of a request."""
-    tags = {**request.tags, "dagster/partition": str(request.partition_key), "dagster/run_key": str(request.run_key)}
-    create_run_for_test(instance, tags=tags, status=status)
+    return tick(resume_waiting, instance)[0]
 
 
 def test_what_has_waited_long_enough_gets_its_partition_and_one_run(migration: Migration, registry: Registry) -> None:
@@ -96,7 +36,7 @@ def test_what_has_waited_long_enough_gets_its_partition_and_one_run(migration: M
         (request,) = result.run_requests
         resume_at = until.isoformat(timespec="seconds")
         assert (request.partition_key, request.run_key) == (migration.token, f"{migration.token}/{resume_at}/0")
-        assert request.tags[RESUME_AT_TAG] == resume_at
+        assert (request.tags[RESUME_AT_TAG], request.tags[ATTEMPT_TAG]) == (resume_at, "1")
     assert registry.get(migration.token).state is State.WAITING  # until the run itself takes it up
 
 
@@ -145,23 +85,23 @@ def test_a_wait_whose_runs_come_to_nothing_is_ended_anew_but_not_for_ever(
 ) -> None:
     put_off(registry, migration.token, ago(1))
     with DagsterInstance.ephemeral() as instance:
-        for ended in range(MAX_STARTS_IN_VAIN):
+        for ended in range(starts.MAX_STARTS_IN_VAIN):
             (request,) = resume_tick(instance).run_requests
             assert request.run_key.endswith(f"/{ended}")
-            launched(instance, request, DagsterRunStatus.CANCELED)
+            launched(instance, request, DagsterRunStatus.FAILURE)
         assert isinstance(resume_tick(instance), SkipReason)
 
 
 def test_each_further_wait_gets_a_run_of_its_own(migration: Migration, registry: Registry) -> None:
     keys = set()
     with DagsterInstance.ephemeral() as instance:
-        for number in range(MAX_STARTS_IN_VAIN + 2):
+        for number in range(starts.MAX_STARTS_IN_VAIN + 2):
             put_off(registry, migration.token, ago(100 - number))
             (request,) = resume_tick(instance).run_requests
             keys.add(request.run_key)
             launched(instance, request, DagsterRunStatus.SUCCESS)
             registry.resume(migration.token)
-    assert len(keys) == MAX_STARTS_IN_VAIN + 2
+    assert len(keys) == starts.MAX_STARTS_IN_VAIN + 2
 
 
 def test_what_is_cancelled_while_it_waits_stays_so(migration: Migration, registry: Registry) -> None:
@@ -197,33 +137,18 @@ def test_no_other_migration_of_the_account_is_taken_while_one_waits(migration: M
         registry.add(NewMigration(migration.did, "https://old.example", "https://new.example"), {})
 
 
-def test_however_many_are_new_a_tick_looks_at_so_many_and_the_next_goes_on_behind_them(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(starts, "MAX_LOOKED_AT_PER_TICK", 3)
-    monkeypatch.setattr(starts, "MAX_STARTS_PER_TICK", 2)
-    added = [
-        registry.add(NewMigration(f"did:plc:{letter * 24}", "https://old.example", "https://new.example"), {}).token
-        for letter in "abcde"
-    ]
+def test_a_wait_whose_run_a_person_has_stopped_is_not_ended_by_itself(migration: Migration, registry: Registry) -> None:
+    put_off(registry, migration.token, ago(1))
     with DagsterInstance.ephemeral() as instance:
-        run_of(instance, added[0], DagsterRunStatus.STARTED)
+        (request,) = resume_tick(instance).run_requests
+        launched(instance, request, DagsterRunStatus.CANCELED)
+        assert isinstance(resume_tick(instance), SkipReason)
 
-        def next_tick(cursor: str | None) -> tuple[list[str], str | None]:
-            context = build_sensor_context(instance=instance, cursor=cursor)
-            result = new_migrations(context)
-            assert isinstance(result, SensorResult | SkipReason)
-            requests = result.run_requests if isinstance(result, SensorResult) else []
-            return [str(request.partition_key) for request in requests], context.cursor
 
-        first, cursor = next_tick(None)
-        assert first == added[1:3]
-        second, cursor = next_tick(cursor)
-        assert second == added[3:]
-        assert not cursor  # it begins anew
-        for token in added:
-            run_of(instance, token, DagsterRunStatus.STARTED)
-        none, cursor = next_tick(cursor)
-        assert (none, bool(cursor)) == ([], True)
-        assert next_tick(cursor) == ([], "")
-        assert next_tick("edited by hand")[0] == []
+def test_while_paused_nothing_is_resumed_and_the_tick_says_so(migration: Migration, registry: Registry) -> None:
+    put_off(registry, migration.token, ago(1))
+    registry.pause("the destination is being moved")
+    with DagsterInstance.ephemeral() as instance:
+        assert "the destination is being moved" in said(resume_waiting, instance)
+        registry.end_pause()
+        assert isinstance(resume_tick(instance), SensorResult)
