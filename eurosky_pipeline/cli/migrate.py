@@ -6,11 +6,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eurosky_pipeline.cli.output import convert_option, json_option, moment, print_json, print_table, tell
+from eurosky_pipeline.cli.telling import tell_sinks
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
@@ -61,6 +63,9 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     --convert-legacy-blobs, or its opposite, is remembered for these migrations. In a pause (`eurosky pause`) none is
     begun.
 
+    One that waits in the queue of `eurosky up` is taken out of it and run here; one that a run works on is left to
+    that run, with exit code 1 and the code lease_held.
+
     \b
     Exit code: 0 everything arrived · 3 some blobs cannot be had
                4 a host's rate limit is waited for; run it again then
@@ -69,7 +74,8 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     from eurosky_pipeline.errors import SettingsError
     from eurosky_pipeline.orchestration.instance import prepare_instance
     from eurosky_pipeline.registry.controls import PausedError
-    from eurosky_pipeline.registry.registry import open_registry
+    from eurosky_pipeline.registry.queries import Wanted
+    from eurosky_pipeline.registry.registry import LeaseHeldError, open_registry
     from eurosky_pipeline.registry.states import State
     from eurosky_pipeline.settings import load_settings
 
@@ -78,8 +84,9 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     registry.require_not_paused()
     registry.purge_credentials()
     try:
-        chosen = [migration.token for migration in registry.find([State.FAILED])] if all_failed else []
-        chosen += [_taken_up(registry, token) for token in dict.fromkeys(tokens)]
+        failed = registry.each(Wanted(states=(State.FAILED,))) if all_failed else ()
+        chosen = [migration.token for migration in failed]
+        chosen = list(dict.fromkeys([*chosen, *(_taken_up(registry, token) for token in tokens)]))
     except SettingsError as error:
         raise click.UsageError(error.with_hint()) from None
     if not chosen and not all_failed:
@@ -97,9 +104,12 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
         except PausedError as error:  # since the command began
             outcomes += [_not_begun(registry, each, error) for each in chosen[len(outcomes) :]]
             break
+        except LeaseHeldError as error:
+            outcomes.append(_not_begun(registry, token, error))
         if outcomes[-1].error_code == STOPPED:
             break
     registry.close()
+    tell_sinks(settings)
     if is_json:
         print_json([asdict(outcome) for outcome in outcomes])
     else:
@@ -125,13 +135,27 @@ def _taken_up(registry: Registry, token: str) -> str:
 def run_migration(token: str, registry: Registry) -> Outcome:
     """One run of the job, with bars. `prepare_instance` has been called before; a failed migration is an outcome.
 
-    Raises: PausedError: nothing may start now, and nothing has.
+    Raises:
+        PausedError: nothing may start now, and nothing has.
+        LeaseHeldError: another run works on it; there is none of ours, that would look in the UI like a failed one.
     """
     from eurosky_pipeline.cli.bars import ForegroundProgress
     from eurosky_pipeline.orchestration.instance import open_instance
+    from eurosky_pipeline.orchestration.run_queue import take_out_of_queue
+    from eurosky_pipeline.registry.cancellation import is_held
+    from eurosky_pipeline.registry.registry import LeaseHeldError
 
-    tell(f"{token}: {registry.get(token).did}")
+    migration = registry.get(token)
+    tell(f"{token}: {migration.did}")
+    if is_held(migration, datetime.now(UTC)):
+        raise LeaseHeldError(
+            f"run {migration.lease_holder} works on it",
+            hint=f"watch it in the UI, or with `eurosky migrations show {token}`; a run that died loses its hold "
+            "within two minutes",
+        )
     with open_instance() as instance, ForegroundProgress() as progress:
+        for run_id in take_out_of_queue(instance, token, "taken out of the queue to be run in a terminal"):
+            tell(f"{token}: run {run_id} was waiting in the queue; it is taken out, and the migration runs here")
         result = _execute(token, registry, instance, progress)
         is_stopped = _is_interrupted(result)
         if is_stopped:  # Dagster takes an interruption that it did not ask for as a failure; this one a person wanted

@@ -11,6 +11,7 @@ from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from eurosky_pipeline.orchestration.lanes import LaneCoordinator
 from eurosky_pipeline.orchestration.workers import is_gone
 
+CANCELLED_BEFORE = "its migration was cancelled before the run began"
 NOT_BEGUN = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.QUEUED]
 DAEMON_SILENCE_S = 120.0
 """The daemon says every half minute that it lives: after so long without a word it is taken for gone."""
@@ -28,14 +29,14 @@ class UnderWay:
         return self.token or f"{self.job} ({self.run_id})"
 
 
-def take_out_of_queue(instance: DagsterInstance, token: str) -> list[str]:
-    """Cancel the runs of this migration that wait for their turn; their ids.
+def take_out_of_queue(instance: DagsterInstance, token: str, why: str = CANCELLED_BEFORE) -> list[str]:
+    """Cancel the runs of this migration that wait for their turn, each with the reason; their ids.
 
-    One that Dagster begins at this very moment finds the migration cancelled, and ends.
+    One that Dagster begins at this very moment finds the migration cancelled, or held by another run, and ends.
     """
     runs = instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: token}, statuses=NOT_BEGUN))
     for run in runs:
-        instance.report_run_canceled(run, message="its migration was cancelled before the run began")
+        instance.report_run_canceled(run, message=why)
     return [run.run_id for run in runs]
 
 
