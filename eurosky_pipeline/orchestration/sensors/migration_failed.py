@@ -25,6 +25,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from eurosky_pipeline.errors import FatalError
 from eurosky_pipeline.orchestration.sensors import starts
+from eurosky_pipeline.orchestration.sensors.new_migrations import WANTED_AT_TAG
 from eurosky_pipeline.registry.migration import Migration, is_token
 from eurosky_pipeline.registry.watch import Watch, open_watch
 from eurosky_pipeline.registry.wishes import STARTABLE
@@ -80,7 +81,7 @@ def migration_failed(context: SensorEvaluationContext) -> SkipReason:
             begun = watch.begun([record.dagster_run.run_id for record in newest.values()])
             for token, record in newest.items():
                 migration, attempt = migrations.get(token), begun.get(record.dagster_run.run_id)
-                if migration is None or migration.state not in STARTABLE or _is_wanted_since(migration, record):
+                if migration is None or migration.state not in STARTABLE:
                     continue
                 if starts.is_under_way(context.instance, token):
                     continue
@@ -100,16 +101,21 @@ def migration_failed(context: SensorEvaluationContext) -> SkipReason:
     return SkipReason(f"{len(told)} migrations were told of their run's failure ({len(records)} runs looked at)")
 
 
-def _is_wanted_since(migration: Migration, record: RunRecord) -> bool:
-    """It was brought back after this run was created: what the run failed of is over."""
+def _is_of_older_wish(migration: Migration, record: RunRecord) -> bool:
+    """It was brought back after this run was asked for: what the run failed of is over."""
     wanted_at = migration.start_wanted_at
-    return wanted_at is not None and wanted_at > _created_at(record)
+    answered = record.dagster_run.tags.get(WANTED_AT_TAG)
+    if wanted_at is None or answered is not None:
+        return wanted_at is not None and answered != wanted_at.isoformat()
+    return wanted_at > _created_at(record)
 
 
 def _in_vain(
     instance: DagsterInstance, watch: Watch, migration: Migration, record: RunRecord, now: datetime
 ) -> str | None:
     """The run has not come to its first step; the last ones of the same wish neither."""
+    if _is_of_older_wish(migration, record):
+        return None
     token, run_id = migration.token, record.dagster_run.run_id
     wanted_at = migration.start_wanted_at or migration.created_at
     of_wish = RunsFilter(tags={PARTITION_NAME_TAG: token}, created_after=wanted_at - _CLOCK)
@@ -119,7 +125,7 @@ def _in_vain(
     if begun or len(failed) < starts.MAX_STARTS_IN_VAIN:
         return None
     what = f"{starts.MAX_STARTS_IN_VAIN} runs have ended before their first step: {_failure(instance, run_id).text}"
-    return _fail(watch, token, what, record, now)
+    return _fail(watch, token, what, run_id, now, unless_wanted_after=_created_at(record))
 
 
 def _begun(
@@ -135,21 +141,25 @@ def _begun(
     token, run_id = migration.token, record.dagster_run.run_id
     if ended_at is None or error_code is not None or migration.lease_holder != run_id:
         return None
-    failure = _failure(instance, run_id)
-    if failure.is_interrupted and migration.start_wanted_at is None:
-        return "was interrupted, and goes on" if watch.want_start(token, run_id, now) else None
-    if failure.is_told or failure.is_interrupted:
+    if migration.start_wanted_at is not None:  # it was none any more when the run began: somebody has brought it back
         return None
-    return _fail(watch, token, failure.text, record, now)
+    failure = _failure(instance, run_id)
+    if failure.is_interrupted:
+        return "was interrupted, and goes on" if watch.want_start(token, run_id, now) else None
+    if failure.is_told:
+        return None
+    return _fail(watch, token, failure.text, run_id, now, unless_wanted_after=ended_at)
 
 
-def _fail(watch: Watch, token: str, what: str, record: RunRecord, now: datetime) -> str | None:
+def _fail(
+    watch: Watch, token: str, what: str, run_id: str, now: datetime, *, unless_wanted_after: datetime
+) -> str | None:
     error = FatalError(
         what,
         code="run_failed",
-        hint=f"see the log of run {record.dagster_run.run_id}, then `eurosky migrations retry {token}`",
+        hint=f"see the log of run {run_id}, then `eurosky migrations retry {token}`",
     )
-    is_failed = watch.fail(token, error, now, unless_wanted_after=_created_at(record))
+    is_failed = watch.fail(token, error, now, unless_wanted_after=unless_wanted_after)
     return f"is failed: {error.with_hint()}" if is_failed else None
 
 

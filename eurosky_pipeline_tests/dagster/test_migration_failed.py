@@ -1,0 +1,151 @@
+"""The sensor `migration_failed`: a run that failed without a word to the registry is told of there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, asset, materialize
+
+from eurosky_pipeline.definitions import build_defs
+from eurosky_pipeline.errors import PermanentError
+from eurosky_pipeline.orchestration.partitions import MIGRATIONS
+from eurosky_pipeline.orchestration.sensors import migration_failed, new_migrations
+from eurosky_pipeline.registry.migration import Migration
+from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.registry.states import State
+from eurosky_pipeline_tests.dagster.ticks import asked_for, launched, run_of, said, tick
+
+SECRET = "canary-of-a-library"
+
+
+@pytest.fixture
+def instance(migration: Migration) -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as opened:
+        opened.add_dynamic_partitions(MIGRATIONS.name or "", [migration.token])
+        yield opened
+
+
+def started_in_vain(instance: DagsterInstance, tags: dict[str, str], token: str) -> None:
+    """A run of the job whose resources cannot be made, since a setting cannot be used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARALLEL_BLOBS", "none")
+        result = (
+            build_defs()
+            .resolve_job_def("migrate_account")
+            .execute_in_process(instance=instance, partition_key=token, tags=tags, raise_on_error=False)
+        )
+    assert not result.success
+
+
+def failed_run(instance: DagsterInstance, registry: Registry, token: str, error: BaseException) -> DagsterRun:
+    """A run that has begun to work, and fails of this."""
+
+    @asset(partitions_def=MIGRATIONS)
+    def working() -> None:
+        raise error
+
+    result = materialize([working], instance=instance, partition_key=token, raise_on_error=False)
+    registry.acquire_lease(token, result.run_id, 90)
+    registry.release_leases(result.run_id)
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status is DagsterRunStatus.FAILURE
+    return run
+
+
+def test_runs_that_come_to_nothing_before_their_first_step_make_it_failed_with_what_is_wrong(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    for count in range(3):
+        assert "0 migrations" in said(migration_failed, instance), count
+        (request,) = asked_for(new_migrations, instance)
+        started_in_vain(instance, dict(request.tags), migration.token)
+    assert "1 migrations" in said(migration_failed, instance)
+    failed = registry.get(migration.token)
+    assert (failed.state, failed.error_code, failed.attempts) == (State.FAILED, "run_failed", 0)
+    assert "PARALLEL_BLOBS" in (failed.error_text or "")
+    assert asked_for(new_migrations, instance) == []
+    registry.retry(migration.token)
+    assert "0 migrations" in said(migration_failed, instance)
+    assert len(asked_for(new_migrations, instance)) == 1
+
+
+def test_a_run_that_failed_outside_our_steps_makes_it_failed_without_what_the_library_said(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    failed_run(instance, registry, migration.token, ZeroDivisionError(SECRET))
+    said(migration_failed, instance)
+    failed = registry.get(migration.token)
+    assert (failed.state, failed.error_code) == (State.FAILED, "run_failed")
+    assert "ZeroDivisionError" in (failed.error_text or "")
+    assert SECRET not in (failed.error_text or "")
+
+
+def test_an_interrupted_run_is_followed_by_another(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    from dagster._core.errors import DagsterExecutionInterruptedError
+
+    failed_run(instance, registry, migration.token, DagsterExecutionInterruptedError())
+    assert asked_for(new_migrations, instance) == []
+    said(migration_failed, instance)
+    assert registry.get(migration.token).state is State.PENDING_REPO
+    (request,) = asked_for(new_migrations, instance)
+    launched(instance, request)
+    said(migration_failed, instance)
+    assert asked_for(new_migrations, instance) == []
+
+
+@pytest.mark.parametrize("code", ["lease_held", "cancelled", "rate_limited"])
+def test_a_run_that_failed_with_a_code_of_ours_has_told_all_there_is(
+    instance: DagsterInstance, registry: Registry, migration: Migration, code: str
+) -> None:
+    from dagster import Failure
+
+    failed_run(instance, registry, migration.token, Failure("no", metadata={"error_code": code}))
+    said(migration_failed, instance)
+    after = registry.get(migration.token)
+    assert (after.state, after.error_code, after.start_wanted_at) == (State.PENDING_REPO, None, None)
+
+
+def test_what_has_failed_by_its_own_word_keeps_its_error(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    registry.acquire_lease(migration.token, "a-run", 90)
+    registry.fail(migration.token, PermanentError("gone for good"), holder="a-run")
+    registry.release_leases("a-run")
+    failed_run(instance, registry, migration.token, ZeroDivisionError())
+    said(migration_failed, instance)
+    assert registry.get(migration.token).error_text == "gone for good"
+
+
+def test_one_that_another_run_works_on_or_waits_for_is_left_alone(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    failed_run(instance, registry, migration.token, ZeroDivisionError())
+    run = run_of(instance, migration.token, DagsterRunStatus.STARTED)
+    said(migration_failed, instance)
+    assert registry.get(migration.token).state is State.PENDING_REPO
+    instance.report_run_failed(run)
+    registry.acquire_lease(migration.token, "another", 90)
+    said(migration_failed, instance)
+    assert registry.get(migration.token).state is State.PENDING_REPO
+
+
+def test_a_failure_is_looked_at_from_where_the_tick_before_has_ended_and_looking_twice_is_no_harm(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    failed_run(instance, registry, migration.token, ZeroDivisionError())
+    _, cursor = tick(migration_failed, instance)
+    assert cursor
+    registry.retry(migration.token)
+    _, cursor = tick(migration_failed, instance, cursor)
+    assert registry.get(migration.token).state is State.PENDING_REPO
+    tick(migration_failed, instance, "edited by hand")
+    assert registry.get(migration.token).state is State.PENDING_REPO
+
+
+def test_runs_of_no_migration_are_no_matter(instance: DagsterInstance) -> None:
+    run_of(instance, "no-token", DagsterRunStatus.FAILURE)
+    assert "(1 runs looked at)" in said(migration_failed, instance)
