@@ -10,6 +10,7 @@ import click
 
 from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, EXIT_WAITING, Outcome, run_migration, waiting_line
 from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, tell
+from eurosky_pipeline.cli.telling import tell_sinks
 
 if TYPE_CHECKING:
     from eurosky_pipeline.reconcile.verify import Verification
@@ -81,6 +82,7 @@ def demo(
         tell("3/4  the migration, a run of the Dagster job migrate_account")
         result = _migrate_and_verify(state, account, settings, registry, convert_legacy_blobs)
         registry.close()
+        tell_sinks(settings)
     finally:
         if must_stop:
             down(settings.home, report=_tell_indented)

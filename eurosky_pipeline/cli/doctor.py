@@ -24,8 +24,8 @@ _DAGSTER_TIMEOUT_S = 90.0
 def doctor(*, is_json: bool) -> None:
     """Say what is wrong with this installation, and what to do about it.
 
-    Looks at packages, settings, folders, database, key, disk, sandbox, the servers of active migrations, the PLC
-    directory, and Dagster's instance. Each row is ok, warn or bad. Nothing is made, mended or changed.
+    Looks at packages, settings, folders, database, key, events, disk, sandbox, the servers of active migrations, the
+    PLC directory, and Dagster's instance. Each row is ok, warn or bad. Nothing is made, mended or changed.
 
     \b
     Exit code: 0 nothing is bad · 3 something is · 1 stopped · 2 bad arguments

@@ -65,6 +65,12 @@ class Told:
         """For people; nothing in them names an account."""
         if self.delivered:
             yield f"{self.sink}: {self.delivered} events delivered"
+        yield from self.trouble()
+        if self.waiting and not self.fault and self.next_try_at is None:
+            yield f"{self.sink}: {self.waiting} events wait: there was no more time, or another process tells it"
+
+    def trouble(self) -> Iterator[str]:
+        """Of those lines, what is not as it should be."""
         yield from (f"{self.sink}: given up: {line}" for line in self.given_up[:_NAMED])
         if len(self.given_up) > _NAMED:
             yield f"{self.sink}: given up: {len(self.given_up) - _NAMED} more"
@@ -74,8 +80,6 @@ class Told:
             yield (
                 f"{self.sink}: {self.waiting} events wait until {self.next_try_at:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"
             )
-        elif self.waiting:
-            yield f"{self.sink}: {self.waiting} events wait: there was no more time, or another process tells it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health, Look, diagnosed
 from eurosky_pipeline.preflight.environment import look_at_packages, look_at_variables
-from eurosky_pipeline.preflight.folders import look_at_artifacts, look_at_disk, look_at_home
+from eurosky_pipeline.preflight.events import look_at_events
+from eurosky_pipeline.preflight.folders import look_at_artifacts, look_at_disk, look_at_home, look_at_intake
 from eurosky_pipeline.preflight.network import look_at_directory, look_at_hosts, look_at_sandbox
 from eurosky_pipeline.preflight.stores import Stored, look_at_database, look_at_key
 from eurosky_pipeline.sandbox.state import allowed_addresses
@@ -43,8 +44,10 @@ def diagnose(
         "home": lambda _: look_at_home(settings),
         "database": lambda _: look_at_database(settings, stored),
         "key": lambda _: look_at_key(settings, stored),
+        "events": lambda _: look_at_events(settings),
         "disk": lambda _: look_at_disk(settings),
         "artifacts": lambda _: look_at_artifacts(settings),
+        "lists": lambda _: look_at_intake(settings),
         "sandbox": lambda _: look_at_sandbox(settings),
     }
     for name, look in looks.items():

@@ -47,8 +47,8 @@ def look_at_database(settings: Settings, stored: Stored) -> list[Diagnosis]:
         stored.passwords, stored.hosts = [], []
         return [Diagnosis("database", Health.OK, f"{kind}: not there yet, the first command makes it")]
     try:
-        with _reading(settings) as connection:
-            found = _schema(connection)
+        with reading(settings) as connection:
+            found = schema_of(connection)
             rows = [_of_schema(found, kind)]
             if url is None:
                 rows += _of_file(path)
@@ -103,8 +103,13 @@ def _sqlite_path(settings: Settings) -> Path:
     return Path(make_url(url.get_secret_value()).database or "")
 
 
+def is_there(settings: Settings) -> bool:
+    """Whether there is a registry to be read: a server may have one, a file is there or not."""
+    return server_url(settings) is not None or _sqlite_path(settings).exists()
+
+
 @contextmanager
-def _reading(settings: Settings) -> Iterator[Connection]:
+def reading(settings: Settings) -> Iterator[Connection]:
     """A connection that cannot write. SQLite makes files beside a database that it reads: unless another process has
     made them, it is told that nobody writes."""
     url = server_url(settings)
@@ -123,7 +128,8 @@ def _reading(settings: Settings) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _schema(connection: Connection) -> str | None:
+def schema_of(connection: Connection) -> str | None:
+    """The schema's revision; None of a database that has none."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar())  # noqa: S608  ours

@@ -88,7 +88,19 @@ def test_where_there_is_nothing_yet_nothing_is_wrong_and_nothing_is_made(tmp_pat
     value = json.loads(done.stdout)
     assert value["ok"] is True
     assert {each["name"] for each in value["checks"]} == {
-        *("packages", "settings", "home", "database", "key", "disk", "sandbox", "hosts", "PLC directory", "Dagster")
+        *(
+            "packages",
+            "settings",
+            "home",
+            "database",
+            "key",
+            "events",
+            "disk",
+            "sandbox",
+            "hosts",
+            "PLC directory",
+            "Dagster",
+        )
     }
     assert {each["verdict"] for each in value["checks"] if each["name"] != "settings"} == {"ok"}
     assert list(tmp_path.iterdir()) == []
