@@ -84,6 +84,7 @@ class ClaimedList:
         self._header = b""
         self._shape: tuple[int, int] | None = None
         self._unsaved = 0
+        self._is_gone = False
         self.is_drawn = self.progress.is_done
 
     def rows(self) -> Iterator[Drawn]:
@@ -92,6 +93,9 @@ class ClaimedList:
             return
         try:
             descriptor = open_file(self._folder.taking, self.name)
+        except FileNotFoundError:  # on a disk without locks, another process has ended it
+            self._is_gone = self.is_drawn = True
+            return
         except OSError as error:
             self._give_up(f"it cannot be read: {error.strerror or type(error).__name__}")
             return
@@ -131,11 +135,14 @@ class ClaimedList:
         return self.is_drawn and not self._under_way
 
     def end(self) -> str:
-        """Write the result, and delete the list with its passwords; a line for people.
+        """Write the result, and delete the list with its passwords; a line for people, or none.
 
         The rows that were rejected stay, in a list of their own. Where the list has grown meanwhile it is not ended.
         """
         progress, taking = self.progress, self._folder.taking
+        if self._is_gone:
+            self.close()
+            return ""
         if not progress.is_done:
             if not progress.fault and self._shape != self._shape_now():
                 self.is_drawn = False

@@ -85,6 +85,26 @@ def faults_of(path: Path) -> tuple[list[str], list[str]]:
     return [], worries
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Lists in the folder, by where they are."""
+
+    waiting: int
+    taking: int
+    rejected: int
+
+
+def count_lists(path: Path) -> Counts:
+    """By their names; nothing is opened or made. Raises: OSError if there is no folder."""
+
+    def count(folder: Path) -> int:
+        with os.scandir(folder) as entries:
+            return sum(is_list(entry.name) for entry in islice(entries, MAX_ENTRIES))
+
+    below = [count(path / name) if (path / name).is_dir() else 0 for name in (TAKING, REJECTED)]
+    return Counts(count(path), *below)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Folder | None]:
     """The folder, its own folders made where they lack; None where another process is at it just now.
@@ -153,7 +173,6 @@ def claim(folder: Folder, name: str) -> str:
     moment = datetime.now(UTC).strftime(_MOMENT)
     claimed = f"{path.stem}.{moment}-{secrets.token_hex(3)}{path.suffix}"
     os.rename(name, claimed, src_dir_fd=folder.root, dst_dir_fd=folder.taking)
-    os.fsync(folder.taking)
     return claimed
 
 
@@ -210,6 +229,8 @@ def _judged(folder: int, name: str, now_s: float) -> str | None:
         return "it is no plain file"
     if found.st_nlink > 1:
         return "the same file has a second name, by which it could be changed"
+    if found.st_size == 0:
+        return ""
     quiet_s = now_s - found.st_ctime  # of the last change, whatever a copy says of its age
     if quiet_s < QUIET_S:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -94,11 +95,14 @@ class WatchedFolder(IntakeSource):
                 left.append(found)
                 continue
             try:
-                yield claim(folder, found)
+                claimed = claim(folder, found)
             except FileNotFoundError:  # another process was faster
                 continue
             except OSError as error:
                 left.append(Left(found, f"it cannot be moved: {error.strerror or type(error).__name__}"))
+                continue
+            os.fsync(folder.taking)
+            yield claimed
         for item in islice(left, _LEFT_TOLD):
             self._report(f"{one_line(item.name)} is left where it is: {item.reason}")
         if len(left) > _LEFT_TOLD:
@@ -119,7 +123,8 @@ class WatchedFolder(IntakeSource):
 
     def _end_if_ready(self, hand: ClaimedList) -> None:
         if hand.name in self._lists and hand.is_ready:
-            self._report(hand.end())
+            if told := hand.end():
+                self._report(told)
             if hand.is_drawn:
                 del self._lists[hand.name]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from eurosky_pipeline.artifacts.opening import check
+from eurosky_pipeline.intake.folder import count_lists, faults_of
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
 from eurosky_pipeline.preflight.findings import size
 from eurosky_pipeline.registry.database import is_embedded
@@ -76,6 +77,32 @@ def look_at_artifacts(settings: Settings) -> list[Diagnosis]:
     if problem is not None:
         return [Diagnosis("artifacts", Health.BAD, f"{problem.message} [{problem.code}]", problem.hint)]
     return [Diagnosis("artifacts", Health.OK, f"{location}: a file was kept there, fetched back and deleted")]
+
+
+def look_at_intake(settings: Settings) -> list[Diagnosis]:
+    """The folder for lists: whether it can be used, what waits in it, and passwords that lie there; no row without."""
+    path = settings.intake_folder
+    if path is None:
+        return []
+    if "watched_folder" not in settings.intake_sources:
+        hint = "put watched_folder into EUROSKY_INTAKE_SOURCES, or unset EUROSKY_INTAKE_FOLDER"
+        return [Diagnosis("lists", Health.WARN, f"{path} is not looked at: no intake source does it", hint)]
+    try:
+        faults, worries = faults_of(path)
+        counts = count_lists(path)
+    except OSError as error:
+        hint = "make the folder, for the user that runs eurosky: mkdir -m 700"
+        return [Diagnosis("lists", Health.BAD, f"{path}: {error.strerror or type(error).__name__}", hint)]
+    if not faults and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        faults = [f"{path} is not writable for this user, who takes the lists out of it"]
+    hint = f"give it to who may register accounts, and to nobody else: chmod 700 {path}, or 1770 for a group"
+    rows = [Diagnosis("lists", Health.BAD, fault, hint) for fault in faults]
+    rows += [Diagnosis("lists", Health.WARN, f"{worry}: each is registered and started", hint) for worry in worries]
+    if counts.rejected:
+        found = f"{counts.rejected} lists of rows that were not taken, with passwords, are in {path / 'rejected'}"
+        rows.append(Diagnosis("lists", Health.WARN, found, "correct them and move them back, or delete them"))
+    found = f"{path}: {counts.waiting} lists wait, {counts.taking} are being taken"
+    return rows if faults else [*rows, Diagnosis("lists", Health.OK, found)]
 
 
 def _room(folder: Path, names: str) -> Diagnosis:
