@@ -57,9 +57,7 @@ class WatchedFolder(IntakeSource):
         self._report = context.report
         try:
             sweep(folder)
-            for name in self._names(folder):
-                if context.time_left_s() < _LEAST_TIME_S:
-                    return
+            for name in self._names(folder, context):
                 yield from self._accounts(folder, name)
         except OSError as error:
             raise _told(path, error) from None
@@ -86,14 +84,19 @@ class WatchedFolder(IntakeSource):
             self._offers.clear()
             self._open.close()
 
-    def _names(self, folder: Folder) -> Iterator[str]:
-        """The claimed lists, first those that were begun; each new one is claimed when its turn comes."""
-        yield from claimed_lists(folder)
+    def _names(self, folder: Folder, context: IntakeContext) -> Iterator[str]:
+        """The claimed lists, first those that were begun; each new one is claimed when its turn comes, and there is
+        time for it."""
+        for name in claimed_lists(folder):
+            if context.time_left_s() >= _LEAST_TIME_S:
+                yield name
         left: list[Left] = []
         for found in waiting(folder.root, folder.now_s):
             if isinstance(found, Left):
                 left.append(found)
                 continue
+            if context.time_left_s() < _LEAST_TIME_S:
+                break
             try:
                 claimed = claim(folder, found)
             except FileNotFoundError:  # another process was faster
