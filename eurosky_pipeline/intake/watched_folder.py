@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Final
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from eurosky_pipeline.intake.claimed_list import ClaimedList, Drawn, sweep
 from eurosky_pipeline.intake.folder import Folder, FolderError, Left, claim, claimed_lists, opened, waiting
@@ -23,7 +21,9 @@ from eurosky_pipeline.plugins.intake_sources import (
     Registered,
     Reply,
 )
-from eurosky_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 _LEFT_TOLD: Final = 5
 _LEAST_TIME_S: Final = 0.5
@@ -41,12 +41,15 @@ class WatchedFolder(IntakeSource):
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        self._report: Callable[[str], None] = lambda _: None
         self._open = ExitStack()
         self._offers: dict[int, tuple[Account, ClaimedList, Drawn]] = {}
         self._lists: dict[str, ClaimedList] = {}
 
     def poll(self, context: IntakeContext) -> Iterator[Account]:
         """Raises: FolderError."""
+        from eurosky_pipeline.settings import load_settings  # whoever only loads the plugins need not wait for it
+
         path = self._path or load_settings().intake_folder
         if path is None:
             return
@@ -133,6 +136,8 @@ class WatchedFolder(IntakeSource):
 
 
 def _fields(row: Row) -> dict[str, str | SecretStr]:
+    from pydantic import SecretStr
+
     return {
         name: SecretStr(value) if name in PASSWORDS else value
         for name, value in row.values.items()

@@ -1,4 +1,4 @@
-"""Plugins as installed packages: the example one beside the built-in one, in a process of its own; and their page."""
+"""Plugins as installed packages: the example one beside the built-in one, in a process of its own."""
 
 import json
 import os
@@ -6,20 +6,14 @@ import re
 import subprocess
 import sys
 from importlib.metadata import distributions, entry_points
-from pathlib import Path
 
-import pytest
-
-from eurosky_pipeline.plugins import hooks
 from eurosky_pipeline.plugins.hooks import PROJECT
 from eurosky_pipeline.plugins.manager import load_transforms
 from eurosky_pipeline.plugins.offers import read_plugins
 from eurosky_pipeline_tests.builders import DID, make_block, make_post, make_posts, make_repo_car
 from eurosky_pipeline_tests.converting import convert
-from eurosky_pipeline_tests.plugin_packages import EXAMPLE, install_example, offering, write_dist_info
+from eurosky_pipeline_tests.plugin_packages import install_example, offering, write_dist_info
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "plugins.md").read_text("utf-8")
 HEAVY = ["dagster", "pydantic", "pydantic_settings", "httpx", "sqlalchemy", "pandas", "click", "rich", "multiformats"]
 
 ASK = """
@@ -122,14 +116,3 @@ def test_plugins_are_not_looked_for_when_the_manager_is_imported(tmp_path):
     install_example(tmp_path)
     looked = "import sys, eurosky_pipeline.plugins.manager; sys.exit('eurosky_moved_links' in sys.modules)"
     subprocess.run([sys.executable, "-c", looked], env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=True)
-
-
-@pytest.mark.parametrize("path", ["eurosky_moved_links.py", "pyproject.toml", "test_moved_links.py"])
-def test_the_page_shows_the_example_as_it_is(path):
-    assert (EXAMPLE / path).read_text("utf-8").strip() in PAGE
-
-
-def test_the_page_tells_of_every_hook():
-    specified = [name for name, value in vars(hooks).items() if hasattr(value, f"{PROJECT}_spec")]
-    assert specified == ["eurosky_record_transforms", "eurosky_intake_sources", "eurosky_event_sinks"]
-    assert all(f"### `{name}" in PAGE for name in specified)
