@@ -166,6 +166,8 @@ def _claim(instance: DagsterInstance, run_id: str) -> DagsterRun | None:
     another process already."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.status not in (*_TO_START, *_TO_END) or WORKER_TAG in run.tags:
+        state = "is not in this process's storage" if run is None else f"is {run.status.value}, or another process's"
+        print(f"run {run_id} {state}: nothing to do", file=sys.stderr)
         return None
     instance.add_run_tags(run_id, worker_tag())
     run = instance.get_run_by_id(run_id)  # who asked for its end before this has not found us
