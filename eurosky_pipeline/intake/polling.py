@@ -8,6 +8,7 @@ Ends anywhere without harm: what was registered is in, and what no source was to
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from eurosky_pipeline.xrpc.host_policy import HostPolicy
 TICK_BUDGET_S: Final = 25.0
 """Dagster gives a tick 60 s; a last batch, and a last lookup, may come after this."""
 MAX_LINES: Final = 40
+_DID: Final = re.compile(r"did:[a-z]+:[^\s'\"]+")
 _DRAWING_S: Final = 2.0
 """A source that takes its time for each offer has what it gave settled after so long."""
 
@@ -141,9 +143,9 @@ class Tick:
         self.counts[reply] += 1
         if reply is Reply.ADDED and token is not None:
             self.added.append(token)
-        if reason:
+        if reply is Reply.REJECTED:
             about = one_line(offer.origin, MAX_ORIGIN) if isinstance(offer, Account) else one_line(offer.token)
-            self.tell(f"{about}: {'rejected, ' if reply is Reply.REJECTED else ''}{reason}")
+            self.tell(f"{about}: rejected, {_nameless(reason, offer)}")
 
     def tell(self, line: str) -> None:
         if len(self.lines) < MAX_LINES:
@@ -169,3 +171,13 @@ class Tick:
             source.close()
         except (Exception, SystemExit) as error:
             self.blame(source, "could not be closed", error)
+
+
+def _nameless(reason: str, offer: Account | Registered) -> str:
+    """Without whose account it is: Dagster keeps what a tick tells where no purge reaches. The source hears all."""
+    if isinstance(offer, Account):
+        for name in ("did", "handle"):
+            value = offer.fields.get(name)
+            if isinstance(value, str) and len(value.strip()) > 1:
+                reason = re.sub(re.escape(value.strip().removeprefix("@")), f"its {name}", reason, flags=re.IGNORECASE)
+    return _DID.sub("a DID", reason)

@@ -15,10 +15,11 @@ from pydantic import SecretStr
 from eurosky_pipeline.errors import FatalError, SettingsError
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.intake import polling, turn
-from eurosky_pipeline.intake.lookup import Lookup
+from eurosky_pipeline.intake.lookup import Found, Lookup
 from eurosky_pipeline.intake.polling import MAX_LINES, Polled, poll
 from eurosky_pipeline.intake.queue import MAX_LOOKED_AT
 from eurosky_pipeline.intake.registered import RegisteredSource
+from eurosky_pipeline.intake.rows import Rejected
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, IntakeSource, Registered, Reply
 from eurosky_pipeline.registry.migration import Migration, new_token
 from eurosky_pipeline.registry.registry import Registry, open_registry
@@ -380,3 +381,33 @@ def test_a_source_may_name_what_is_registered_and_that_is_looked_at_too(registry
     assert polled.tokens == (tokens[0],)
     assert source.replies == [Reply.STARTED, Reply.REJECTED, Reply.REJECTED, Reply.REJECTED]  # the last: no room
     assert polled.rejected == 3
+
+
+def test_what_a_tick_tells_does_not_say_whose_account_it_is_and_its_source_hears_it(embedded: Registry) -> None:
+    source = Offering(
+        account(1),
+        account(1),
+        account(2, did="did:plc:X", handle=""),
+        account(3, did="", handle="alice.example"),
+    )
+
+    class Refusing(Lookup):
+        def look_up(self, entries: Any) -> Any:
+            for entry in entries:
+                if entry.did is None:
+                    yield Rejected(entry.line, f"{entry.handle} is nobody, and neither is {did_of(9)}")
+                else:
+                    yield Found(entry, (f"{entry.did} is called otherwise",))
+
+    polled = tick(embedded, source, new_lookup=lambda: Refusing(no_network, is_each_checked=False))
+    assert [reason for *_, reason in source.answers] == [
+        f"{did_of(1)} is called otherwise",
+        f"{did_of(1)} is row 1 already",
+        "did 'did:plc:X' is not a DID like did:plc:… or did:web:…",
+        f"alice.example is nobody, and neither is {did_of(9)}",
+    ]
+    assert [line.partition(": rejected, ")[2] for line in polled.told] == [
+        "its did is row 1 already",
+        "did 'its did' is not a DID like a DID or a DID",
+        "its handle is nobody, and neither is a DID",
+    ]
