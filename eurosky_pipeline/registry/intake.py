@@ -75,7 +75,7 @@ def take_offers(connection: Connection, vault: Vault, offers: Sequence[Offer], n
     ]
     if rows:  # in the order of their DIDs: two lists in different orders would wait for each other
         connection.execute(insert(migrations), sorted(rows, key=lambda row: str(row["did"])))
-        tell_registered(connection, rows)
+        tell_registered(connection, [row["token"] for row in rows])
     _store_passwords(
         connection,
         vault,

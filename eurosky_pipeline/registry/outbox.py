@@ -8,11 +8,11 @@ is forgotten until then is forgotten there too. Who changes something that was c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, String, insert, literal, select, update
 
 from eurosky_pipeline.plugins.event_sinks import EventKind
 from eurosky_pipeline.registry.states import State
@@ -34,11 +34,18 @@ class EndedRun(NamedTuple):
     error_text: str | None
 
 
-def tell_registered(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Migrations that are there now, as they were inserted."""
-    _put_down(
-        connection, [_event(row["token"], EventKind.REGISTERED, None, row["state"], row["created_at"]) for row in rows]
-    )
+def tell_registered(connection: Connection, tokens: Collection[str]) -> None:
+    """These migrations are there now. The rows are made by the database: there may be many."""
+    columns = migrations.c
+    told = {
+        "token": columns.token,
+        "kind": literal(EventKind.REGISTERED, String),
+        "state_after": columns.state,
+        "summary": literal({}, events.c.summary.type),
+        "happened_at": columns.created_at,
+    }
+    found = select(*told.values()).where(columns.token.in_(tokens)).order_by(columns.created_at)
+    connection.execute(insert(events).from_select(list(told), found))
 
 
 def tell_state(

@@ -17,9 +17,8 @@ from eurosky_pipeline.registry.tables import migrations
 
 def insert_row(connection: Connection, token: str, new: NewMigration, now: datetime) -> None:
     """Raises sqlalchemy's IntegrityError if the DID has an active migration."""
-    row = new_row(token, new, now)
-    connection.execute(insert(migrations).values(**row))
-    tell_registered(connection, [row])
+    connection.execute(insert(migrations).values(**new_row(token, new, now)))
+    tell_registered(connection, [token])
 
 
 def new_row(token: str, new: NewMigration, now: datetime) -> dict[str, Any]:
