@@ -25,6 +25,7 @@ _COMMANDS = {
     "pause": ("eurosky_pipeline.cli.pause", "Start nothing new; what runs ends."),
     "resume": ("eurosky_pipeline.cli.pause", "The end of `eurosky pause`."),
     "sandbox": ("eurosky_pipeline.cli.sandbox", "A PLC directory and two real PDSes on this machine."),
+    "sensors": ("eurosky_pipeline.cli.sensors", "What starts by itself, and switching it on and off."),
     "up": ("eurosky_pipeline.cli.up", "The Dagster UI and daemon, on loopback."),
     "vault": ("eurosky_pipeline.cli.vault", "Keys that encrypt stored passwords."),
 }

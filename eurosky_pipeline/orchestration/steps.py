@@ -2,6 +2,7 @@
 put the migration off, or record the failure truly."""
 
 import functools
+import re
 import threading
 import time
 import traceback
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dagster import AssetExecutionContext, Failure, RetryRequested
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from eurosky_pipeline.artifacts.workspace import Workspace
 from eurosky_pipeline.errors import ConflictError, EuroskyError, FatalError, SettingsError, StoppedError
@@ -134,7 +136,8 @@ def _asked_for(context: AssetExecutionContext) -> int | None:
     """The number of the attempt that a sensor has asked this run for. A run that a person makes of it, by executing it
     once more, has its tags and is a wish of its own."""
     number = context.run.tags.get(ATTEMPT_TAG, "")
-    return int(number) if number.isascii() and number.isdecimal() and context.run.parent_run_id is None else None
+    is_number = re.fullmatch("[0-9]{1,9}", number) is not None
+    return int(number) if is_number and PARENT_RUN_ID_TAG not in context.run.tags else None
 
 
 def _is_anothers(context: AssetExecutionContext, registry: Registry, error: EuroskyError) -> bool:
