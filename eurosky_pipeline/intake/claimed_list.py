@@ -58,7 +58,6 @@ class Progress:
     unchanged: int = 0
     rejected: int = 0
     fault: str = ""
-    is_done: bool = False
 
 
 @dataclass(slots=True)
@@ -85,12 +84,11 @@ class ClaimedList:
         self._shape: tuple[int, int] | None = None
         self._unsaved = 0
         self._is_gone = False
-        self.is_drawn = self.progress.is_done
+        self.is_drawn = False
 
     def rows(self) -> Iterator[Drawn]:
         """The rows that are left. A list that is none is at its end at once, with its `fault`."""
-        if self.is_drawn:
-            return
+        self.progress.fault = ""
         try:
             descriptor = open_file(self._folder.taking, self.name)
         except FileNotFoundError:  # on a disk without locks, another process has ended it
@@ -143,11 +141,10 @@ class ClaimedList:
         if self._is_gone:
             self.close()
             return ""
-        if not progress.is_done:
-            if not progress.fault and self._shape != self._shape_now():
+        if not progress.fault:
+            if self._shape != self._shape_now():
                 self.is_drawn = False
                 return f"{self.called} is still being written to: the next tick goes on with it"
-            progress.is_done = True
             self.save()
         self.close()
         is_whole_refused = bool(progress.fault)

@@ -27,7 +27,7 @@ from eurosky_pipeline.xrpc.host_policy import HostPolicy
 TICK_BUDGET_S: Final = 25.0
 """Dagster gives a tick 60 s; a last batch, and a last lookup, may come after this."""
 MAX_LINES: Final = 40
-_DID: Final = re.compile(r"did:[a-z]+:[^\s'\"]+")
+_DID: Final = re.compile(r"did:[a-z]+:[^\s'\"…]+")
 _DRAWING_S: Final = 2.0
 """A source that takes its time for each offer has what it gave settled after so long."""
 

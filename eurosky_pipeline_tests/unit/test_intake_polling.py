@@ -408,6 +408,6 @@ def test_what_a_tick_tells_does_not_say_whose_account_it_is_and_its_source_hears
     ]
     assert [line.partition(": rejected, ")[2] for line in polled.told] == [
         "its did is row 1 already",
-        "did 'its did' is not a DID like a DID or a DID",
+        "did 'its did' is not a DID like did:plc:… or did:web:…",
         "its handle is nobody, and neither is a DID",
     ]

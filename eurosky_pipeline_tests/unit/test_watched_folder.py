@@ -553,3 +553,14 @@ def test_doctor_says_what_is_wrong_with_the_folder(path: Path) -> None:
     for mode, verdict in {0o777: Health.BAD, 0o1777: Health.WARN, 0o770: Health.WARN, 0o755: Health.OK}.items():
         path.chmod(mode)
         assert lists(path)[0][0] is verdict
+
+
+def test_what_was_appended_after_the_last_progress_is_cut_off(book: Book, path: Path) -> None:
+    (path / "accounts.csv").write_text(f"{HEADER}\n{row(1)}{row(2, 'bad')}{row(3)}{row(4, 'bad')}")
+    book.tick(most=3)
+    for suffix in (claimed_list.OUTCOMES, claimed_list.ROWS):
+        with only(path, f"taking/*{suffix}").open("ab") as file:
+            file.write(b"half a line of what was not kept\n" * 50)
+    book.tick()
+    assert only(path, "rejected/*.csv").read_text() == f"{HEADER}\n{row(2, 'bad')}{row(4, 'bad')}"
+    assert len(json.loads(only(path, "taken/*.json").read_text())["rejected"]) == 2
