@@ -51,7 +51,11 @@ def up(host: str, port: int) -> None:
                 "without --host only this machine can"
             )
         tell(f"starting the Dagster webserver and daemon on the instance {folder}")
-        open_registry(settings).close()  # a server that is not there is told of at once
+        registry = open_registry(settings)  # a server that is not there is told of at once
+        paused = registry.paused()
+        registry.close()
+        if paused is not None:
+            tell(f"{paused}; nothing starts until `eurosky resume`")
         with open_instance():  # its storage is there before two come for it at once
             pass
         workspace = ["-w", str(WORKSPACE_FILE)]
