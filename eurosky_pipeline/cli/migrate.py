@@ -327,8 +327,8 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
 def waiting_line(outcome: Outcome) -> str:
     """For whom the migration waits, until when, and what goes on then."""
     return (
-        f"waits until {outcome.resume_at}: {outcome.error} [{outcome.error_code}] → then the sensor resume_waiting, "
-        f"where it is switched on, or `eurosky migrate {outcome.token}` goes on where it stopped"
+        f"waits until {outcome.resume_at}: {outcome.error} [{outcome.error_code}] → then the sensor resume_waiting "
+        f"of `eurosky up`, or `eurosky migrate {outcome.token}` goes on where it stopped"
     )
 
 

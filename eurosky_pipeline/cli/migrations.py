@@ -64,7 +64,7 @@ def add(
     allow_active_destination: bool,
     is_json: bool,
 ) -> None:
-    """Register one migration; nothing moves yet. Prints its token.
+    """Register one migration; `eurosky up` starts it by itself. Prints its token.
 
     Passwords come from environment variables, never from the command line, and are stored encrypted for 48 hours.
     """

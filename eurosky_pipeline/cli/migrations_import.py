@@ -71,7 +71,7 @@ def import_(
     source_password_prompt: bool,
     is_json: bool,
 ) -> None:
-    """Register a list of accounts; nothing moves yet. FILE is CSV or JSON Lines in UTF-8; - is stdin.
+    """Register a list of accounts; `eurosky up` starts them by itself. FILE is CSV or JSON Lines in UTF-8; - is stdin.
 
     \b
     The first line of a CSV (separated by , or ; or tabs) names its columns; they are the keys in JSON Lines:

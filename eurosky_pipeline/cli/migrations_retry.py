@@ -41,10 +41,10 @@ def retry(
     convert_legacy_blobs: bool | None,
     is_json: bool,
 ) -> None:
-    """Bring failed, waiting or cancelled migrations back to where they stopped; nothing moves yet.
+    """Bring failed, waiting or cancelled migrations back to where they stopped, wanted to be started again.
 
-    What is done stays done, and the error is forgotten. `eurosky migrate TOKEN` runs it, or a run of its partition in
-    the UI. --convert-legacy-blobs, or its opposite, is remembered for these migrations.
+    What is done stays done, and the error is forgotten. `eurosky up` starts it by itself, `eurosky migrate TOKEN` now.
+    --convert-legacy-blobs, or its opposite, is remembered for these migrations.
 
     Passwords are kept for 48 hours, and deleted when a migration is cancelled; those given here take their place. One
     is never sent to two hosts: with several migrations, all must be of the same host.
@@ -116,4 +116,5 @@ def _check_one_host(registry: Registry, tokens: list[str], side: Side) -> None:
 
 
 def _told(done: Done) -> str:
-    return f"{done.token} is {done.state}; `eurosky migrate {done.token}` runs it now"
+    how = f"`eurosky up` starts it by itself, `eurosky migrate {done.token}` now"
+    return f"{done.token} is {done.state}; {how}"

@@ -79,7 +79,7 @@ def look_at_quota(migration: Migration, blobs: BlobSizes | None, settings: Setti
             found,
             needed,
             reason=f"where the usual limit of {USUAL_UPLOADS_A_DAY} a day holds, this takes about {days} days",
-            what_to_do="switch the sensor resume_waiting on, which goes on by itself; or ask the host's operator "
+            what_to_do="let `eurosky up` run: it goes on by itself after each wait; or ask the host's operator "
             "for a key that lifts the limit (EUROSKY_RATE_LIMIT_BYPASS)",
         )
     return Finding(name, Verdict.GO, found, needed)
