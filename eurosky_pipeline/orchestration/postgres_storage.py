@@ -22,13 +22,15 @@ from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
-from sqlalchemy import URL, Connection, NullPool, create_engine, text
+from sqlalchemy import URL, Connection, NullPool, QueuePool, create_engine, text
 
 from eurosky_pipeline.registry.patience import outlast, patient
 
 CREATION_LOCK = 0x6461677374657273
 """PostgreSQL's advisory lock of whoever opens Dagster's storage: the first one makes its tables."""
 _CREATION_WAIT_S = 120
+_KEPT_FOR_S = 240
+"""A connection older than that is not used again: what stands between, a firewall say, may have forgotten it."""
 _thread = threading.local()
 """`is_patient` within a call that is done again already: calls within it are not, each for itself."""
 
@@ -100,6 +102,10 @@ class PatientEventLogStorage(PostgresEventLogStorage):
     def _connect(self) -> Any:
         return _connection(self)
 
+    def dispose(self) -> None:
+        super().dispose()
+        self._engine.dispose()  # of all three
+
 
 @_patient(ScheduleStorage)
 class PatientScheduleStorage(PostgresScheduleStorage):
@@ -119,5 +125,23 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         self._run_storage = PatientRunStorage(postgres_url)
         self._event_log_storage = PatientEventLogStorage(postgres_url)
         self._schedule_storage = PatientScheduleStorage(postgres_url)
+        _keep_a_connection(self._run_storage, self._event_log_storage, self._schedule_storage)
         # the parent's own would make storages that are not patient
         super(DagsterPostgresStorage, self).__init__()  # type: ignore[no-untyped-call]
+
+
+def _keep_a_connection(*storages: Any) -> None:
+    """One engine for all three, with one connection that stays open between two calls; who asks at the same time has
+    another, for that call. Dagster's own opens one for each call: two hundred in a run."""
+    url = storages[0].postgres_url
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",  # as Dagster's own
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=-1,
+        pool_recycle=_KEPT_FOR_S,
+    )
+    for storage in storages:
+        storage._engine.dispose()
+        storage._engine = engine
