@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 LOAD_LIMIT_S: Final = 20.0
 """How long one plugin may take to be imported, and then to answer a hook; once in a process."""
 _SHOWN_CHARACTERS: Final = 200
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class TooSlow(Exception):
@@ -57,6 +58,16 @@ def prints_aside() -> Iterator[None]:
         return
     with redirect_stdout(sys.stderr):
         yield
+
+
+def handed(function: Callable[P, T]) -> Callable[P, T]:
+    """The same as a plain function: of a method, or of an object that can be called, others would get the owner, too,
+    and with it settings, sessions and the registry."""
+
+    def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+    return ask
 
 
 def told(error: BaseException) -> str:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from eurosky_pipeline.plugins.foreign import handed
+
 if TYPE_CHECKING:  # whoever converts a file makes no accounts, and need not wait for pydantic
     from pydantic import SecretStr
 
@@ -97,6 +99,10 @@ class IntakeContext:
     report: Callable[[str], None]
     time_left_s: Callable[[], float]
     cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("registered", "report", "time_left_s"):
+            setattr(self, name, handed(getattr(self, name)))
 
 
 class IntakeSource(ABC):

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.plugins.foreign import handed
 
 
 class UnknownSize(StrEnum):
@@ -56,6 +57,10 @@ class TransformContext:
     unknown_size: UnknownSize
     blob_sizes: Callable[[Collection[Cid]], Mapping[Cid, int]]
     report: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        for name in ("blob_sizes", "report"):
+            object.__setattr__(self, name, handed(getattr(self, name)))
 
 
 class RecordTransform(ABC):
