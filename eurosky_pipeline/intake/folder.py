@@ -169,7 +169,7 @@ def is_list(name: str) -> bool:
 
 def claim(folder: Folder, name: str) -> str:
     """Take a list out of the folder, under a name that no other has; that name. Raises: OSError."""
-    path = Path(name)
+    path = Path(called(name))  # one that comes back has a moment in its name
     moment = datetime.now(UTC).strftime(_MOMENT)
     claimed = f"{path.stem}.{moment}-{secrets.token_hex(3)}{path.suffix}"
     os.rename(name, claimed, src_dir_fd=folder.root, dst_dir_fd=folder.taking)
