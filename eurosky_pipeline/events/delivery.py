@@ -64,10 +64,10 @@ class Told:
     def lines(self) -> Iterator[str]:
         """For people; nothing in them names an account."""
         if self.delivered:
-            yield f"{self.sink}: {self.delivered} events delivered"
+            yield f"{self.sink}: {counted(self.delivered)} delivered"
         yield from self.trouble()
         if self.waiting and not self.fault and self.next_try_at is None:
-            yield f"{self.sink}: {self.waiting} events wait: there was no more time, or another process tells it"
+            yield f"{self.sink}: {counted(self.waiting)} waiting: there was no more time, or another process tells it"
 
     def trouble(self) -> Iterator[str]:
         """Of those lines, what is not as it should be."""
@@ -75,11 +75,10 @@ class Told:
         if len(self.given_up) > _NAMED:
             yield f"{self.sink}: given up: {len(self.given_up) - _NAMED} more"
         if self.fault:
-            yield f"{self.sink}: {self.waiting} events wait: {self.fault}"
+            yield f"{self.sink}: {counted(self.waiting)} waiting: {self.fault}"
         elif self.waiting and self.next_try_at is not None:
-            yield (
-                f"{self.sink}: {self.waiting} events wait until {self.next_try_at:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"
-            )
+            until = f"{self.next_try_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield f"{self.sink}: {counted(self.waiting)} waiting until {until}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Delivered:
     def lines(self) -> list[str]:
         """For people; none where nothing is to be said."""
         lines = [line for sink in self.sinks for line in sink.lines()]
-        return [*lines, f"{self.untold} events were too old and are deleted untold"] if self.untold else lines
+        return [*lines, f"{counted(self.untold)} deleted untold, after a week"] if self.untold else lines
 
     @property
     def delivered(self) -> int:
@@ -138,6 +137,11 @@ def deliver(
     return Delivered(tuple(told), untold)
 
 
+def counted(events: int) -> str:
+    """So many events, for people."""
+    return f"{events:,} event{'' if events == 1 else 's'}"
+
+
 def wait_s(attempts: int, asked_s: float | None = None) -> float:
     """How long to wait after so many tries in vain; longer, if the receiver has asked for that."""
     usual_s = FIRST_WAITS_S[attempts - 1] if attempts <= len(FIRST_WAITS_S) else LATER_WAIT_S
@@ -178,7 +182,7 @@ def _tell(outbox: Outbox, sink: EventSink, until_s: float) -> Told:
                 for pending, result in zip(page, results, strict=False)
                 if result.outcome is DeliveryOutcome.GIVEN_UP
             ]
-            if not is_ours or not results or results[-1].outcome is DeliveryOutcome.WAITING:
+            if not is_ours or results[-1].outcome is DeliveryOutcome.WAITING or time.monotonic() >= until_s:
                 break
             last = results[-1].event_id
     finally:
@@ -187,14 +191,12 @@ def _tell(outbox: Outbox, sink: EventSink, until_s: float) -> Told:
 
 
 def _try(sink: EventSink, page: Sequence[Pending], until_s: float) -> list[Result]:
-    """What has become of as many of these, from the first, as were tried before they have to be written down."""
+    """What has become of as many of these, the first at least, as were tried before they have to be written down."""
     write_at_s = min(until_s, time.monotonic() + _RECORD_EVERY_S)
     results: list[Result] = []
     for pending in page:
-        if time.monotonic() >= write_at_s:
-            break
         results.append(_tried(sink, pending))
-        if results[-1].outcome is DeliveryOutcome.WAITING:
+        if results[-1].outcome is DeliveryOutcome.WAITING or time.monotonic() >= write_at_s:
             break
     return results
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from eurosky_pipeline.errors import EuroskyError
+from eurosky_pipeline.events.delivery import counted
 from eurosky_pipeline.plugins.manager import load_event_sinks
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
 from eurosky_pipeline.preflight.stores import is_there, reading, schema_of
@@ -33,7 +34,7 @@ def look_at_events(settings: Settings) -> list[Diagnosis]:
     standings = {standing.sink: standing for standing in _standings(settings, [*told, *faults])}
     rows: list[Diagnosis] = []
     for name, (reason, hint) in faults.items():
-        waiting = f" ({standings[name].waiting} events wait)" if name in standings else ""
+        waiting = f" ({counted(standings[name].waiting)} waiting)" if name in standings else ""
         rows.append(Diagnosis("events", Health.BAD, f"{name}{waiting}: {reason}", hint))
     for name in told:
         if name in standings:
@@ -54,7 +55,7 @@ def _standings(settings: Settings, sinks: list[str]) -> list[Standing]:
 def _of_sink(standing: Standing, now: datetime) -> list[Diagnosis]:
     rows = []
     since = f" since {standing.since:%Y-%m-%d %H:%M:%S} UTC" if standing.since else ""
-    waiting = f"{standing.sink}: {standing.waiting} events wait{since}"
+    waiting = f"{standing.sink}: {counted(standing.waiting)} waiting{since}"
     if standing.next_try_at is not None:
         found = f"{waiting}; the next try is at {standing.next_try_at:%H:%M:%S} UTC: {standing.error_text}"
         rows.append(Diagnosis("events", Health.WARN, found, "see to the receiver; after a day an event is given up"))
@@ -63,6 +64,6 @@ def _of_sink(standing: Standing, now: datetime) -> list[Diagnosis]:
     if standing.given_up_count:
         named = "; ".join(f"[{token}] event {number}: {reason}" for number, token, reason in standing.given_up)
         more = " …" if standing.given_up_count > len(standing.given_up) else ""
-        found = f"{standing.sink}: {standing.given_up_count} events given up this week: {named}{more}"
+        found = f"{standing.sink}: {counted(standing.given_up_count)} given up this week: {named}{more}"
         rows.append(Diagnosis("events", Health.WARN, found, "look at those migrations: nobody was told"))
     return rows

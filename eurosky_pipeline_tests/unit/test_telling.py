@@ -65,7 +65,7 @@ def test_a_command_tells_what_is_wrong_beside_its_result_and_fails_of_nothing(
     tell_sinks(load_settings())
     out, err = capsys.readouterr()
     assert out == ""
-    assert "events: webhook: 1 events wait: EUROSKY_WEBHOOK_URL is set" in err
+    assert "events: webhook: 1 event waiting: EUROSKY_WEBHOOK_URL is set" in err
     monkeypatch.setenv("EUROSKY_EVENT_SINKS", "nobody_has_this")
     tell_sinks(load_settings())
     assert "nobody_has_this" in capsys.readouterr().err
@@ -98,7 +98,7 @@ def test_the_doctor_says_how_many_wait_since_when_and_why(
     sql("UPDATE events SET happened_at = :then", then=datetime.now(UTC) - timedelta(minutes=11))
     (row,) = look_at_events(load_settings())
     assert (row.verdict, row.what_to_do.partition(",")[0]) == (Health.WARN, "run `eurosky up`")
-    assert "log: 2 events wait since 20" in row.found
+    assert "log: 2 events waiting since 20" in row.found
     outbox = open_outbox(settings)
     now = datetime.now(UTC)
     refused, waiting = (pending.event.id for pending in outbox.pending("log", now))
@@ -114,12 +114,12 @@ def test_the_doctor_says_how_many_wait_since_when_and_why(
     )
     outbox.close()
     down, given_up = look_at_events(load_settings())
-    assert "log: 1 events wait since" in down.found
+    assert "log: 1 event waiting since" in down.found
     assert "it is down" in down.found
     assert f"[{token}] event {refused}: not wanted" in given_up.found
     monkeypatch.setenv("EUROSKY_WEBHOOK_URL", "https://hooks.example/in")
     bad = [row for row in look_at_events(load_settings()) if row.verdict is Health.BAD]
-    assert [row.found.partition(":")[0] for row in bad] == ["webhook (2 events wait)"]
+    assert [row.found.partition(":")[0] for row in bad] == ["webhook (2 events waiting)"]
     monkeypatch.setenv("EUROSKY_EVENT_SINKS", "nobody_has_this")
     (row,) = look_at_events(load_settings())
     assert (row.verdict, "nobody_has_this" in row.found) == (Health.BAD, True)
