@@ -43,5 +43,5 @@ def eurosky(*arguments: str, home: Path, timeout_s: float = 240, **variables: st
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """Nothing starts by itself but where a test says so: most of them start their runs by hand."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("EUROSKY", "DAGSTER"))}
-    quiet = {"EUROSKY_SENSORS_OFF": "new_migrations,resume_waiting"}
+    quiet = {"EUROSKY_SENSORS_OFF": "new_migrations,resume_waiting,stuck_migrations"}
     return {**inherited, "EUROSKY_HOME": str(home), **quiet, **variables}
