@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 
+from eurosky_pipeline.orchestration.workers import worker_of
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.registry.states import State
@@ -110,3 +112,24 @@ def test_the_sensor_starts_a_new_migration_by_itself(sandbox, registry, server) 
     server.ask(START_SENSOR, selector={**REPOSITORY, "sensorName": "new_migrations"})
     wait_until(lambda: registry.get(token).state is State.PENDING_PREFS, 150)
     assert registry.get(token).attempts == 1
+
+
+def test_a_run_whose_process_is_killed_with_its_parent_is_failed_and_the_daemon_goes_on(
+    sandbox, registry: Registry, server: DagsterServer
+) -> None:
+    """Nobody is left to say how it ended: run monitoring finds that it is gone."""
+    token = register(registry, new_account(sandbox), source_pds="https://another-such-host.invalid").token
+    run_id = server.launch(token)
+    wait_until(lambda: server.run(run_id).status == "STARTED", 120)
+    worker = psutil.Process(worker_of(server.run(run_id).tags).pid)
+    warm = worker.parent()
+    warm.kill()
+    worker.kill()
+    killed_s = time.monotonic()
+    wait_until(lambda: server.run(run_id).status == "FAILURE", 90)
+    print(f"found {time.monotonic() - killed_s:.1f} s after it was killed")
+
+    following = register(registry, new_account(sandbox)).token
+    next_id = server.launch(following)
+    wait_until(lambda: server.run(next_id).status == "SUCCESS", 120)
+    assert warm.pid not in {process.pid for process in server.processes()}
