@@ -120,6 +120,17 @@ def test_a_finished_migration_stays_so_unless_something_is_found_out_about_it(
     assert registry.get(migration.token).state is expected
 
 
+def test_one_that_is_not_finished_is_failed_by_what_finds_nothing_out(migration: Migration, registry: Registry) -> None:
+    def fail(_: Step) -> None:
+        raise FatalError("deactivated at the source", code="repo_deactivated")
+
+    run_step(migration.token, fail, is_preparing=True)
+    assert (registry.get(migration.token).state, registry.get(migration.token).error_code) == (
+        State.FAILED,
+        "repo_deactivated",
+    )
+
+
 def test_a_failed_migration_is_taken_up_again(migration: Migration, registry: Registry) -> None:
     registry.transition(migration.token, State.PENDING_REPO, State.PENDING_BLOBS)
     registry.fail(migration.token, PermanentError("once"))
