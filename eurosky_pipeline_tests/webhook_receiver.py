@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Receiver:
-    """What has come, and what it gets: the answers in `statuses` first, then 200. `headers` go with each answer."""
+    """What has come, and what it gets: the answers in `statuses` first, then 200. `headers` go with each answer;
+    `was_read` says of each whether it could be written to its end."""
 
     url: str
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -20,6 +22,7 @@ class Receiver:
     headers: dict[str, str] = field(default_factory=dict)
     answer: bytes = b"thanks"
     silence_s: float = 0.0
+    was_read: queue.SimpleQueue[bool] = field(default_factory=queue.SimpleQueue)
 
 
 @contextmanager
@@ -38,7 +41,11 @@ def webhook_receiver() -> Iterator[Receiver]:
             for name, value in {"content-length": str(len(receiver.answer)), **receiver.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(receiver.answer)
+            try:
+                self.wfile.write(receiver.answer)
+                receiver.was_read.put(True)
+            except OSError:
+                receiver.was_read.put(False)
 
         def log_message(self, *_: object) -> None:
             """Tests are quiet."""

@@ -162,6 +162,7 @@ def test_a_receiver_that_is_away_or_silent_is_tried_again_and_its_address_is_not
 def test_no_more_of_an_answer_is_read_than_a_little(receiver: Receiver) -> None:
     receiver.answer = b"x" * 50_000_000
     deliver()
+    assert receiver.was_read.get(timeout=30) is False
 
 
 def test_two_events_go_through_one_connection(receiver: Receiver) -> None:
