@@ -279,7 +279,12 @@ def test_what_there_was_no_time_to_look_up_is_neither_answered_nor_rejected(embe
         lookup.stop.set()
         return lookup
 
-    source = Offering(account(1), account(2, did="", handle="alice.example"))
+    class Moving(Offering):
+        def poll(self, context: IntakeContext) -> Iterable[Account | Registered]:
+            context.cursor = "after"
+            return super().poll(context)
+
+    source = Moving(account(1), account(2, did="", handle="alice.example"))
     polled = tick(embedded, source, new_lookup=stopped, cursors={"offering": "before"})
     assert source.replies == [Reply.ADDED]
     assert (polled.added, polled.rejected) == (1, 0)
