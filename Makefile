@@ -19,6 +19,7 @@ bench: $(INSTALLED)  ## the protocol core, the conversion and the transfer besid
 	@$(BIN)/python -m benchmarks.conversion
 	@$(BIN)/python -m benchmarks.transfer
 	@$(BIN)/python -m benchmarks.intake
+	@$(BIN)/python -m benchmarks.bulk_run
 
 fuzz: $(INSTALLED)  ## look for bytes that break the parsers, for SECONDS in all; what is found stands in .fuzz/
 	@$(BIN)/python -m eurosky_pipeline_tests.fuzz --seconds $(SECONDS)
