@@ -102,6 +102,21 @@ def existing_engine(settings: Settings) -> Engine | None:
     return None
 
 
+def read_only_engine(settings: Settings) -> Engine | None:
+    """The same, unable to write, and in nobody's way who does: what is read is of the moment when a transaction began.
+
+    Returns, raises: as `existing_engine`.
+    """
+    engine = existing_engine(settings)
+    if engine is None or engine.dialect.name != "sqlite":
+        return None if engine is None else engine.execution_options(postgresql_readonly=True)
+    event.remove(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin_to_read)
+    event.listen(engine, "connect", _forbid_writing)
+    engine.dispose()  # the connection that has looked at the schema may still write
+    return engine
+
+
 def is_embedded(settings: Settings) -> bool:
     """Whether the registry is the SQLite file in `EUROSKY_HOME`, which needs no server and no key from outside."""
     return settings.database_url is None or settings.database_url.get_secret_value().startswith("sqlite")
@@ -229,6 +244,14 @@ def _write_ahead(connection: Any) -> None:
 def _begin_immediate(connection: Connection) -> None:
     # a transaction that reads first and writes later would fail at once, and not wait, when another has written between
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_to_read(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _forbid_writing(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _configure_postgres(connection: Any, _record: Any) -> None:
