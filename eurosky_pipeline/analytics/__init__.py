@@ -6,6 +6,7 @@ judged by the database, so that a ledger of millions of blobs is read as far as 
     from eurosky_pipeline import analytics
 
     analytics.migrations()                                   # all of them, oldest first
+    analytics.migrations(analytics.Cohort(since=…))          # those registered since
     analytics.blobs(token, columns=["size_bytes", "duration_s"])
     for chunk in analytics.blob_chunks(rows=50_000): ...     # whatever their number, in bounded memory
 
@@ -13,6 +14,7 @@ Belongs here: reading, and figures made of what was read. Does not: pictures (`e
 anything that writes. pandas is imported where it is used: nothing else in the pipeline pays for it.
 """
 
+from eurosky_pipeline.analytics.cohort import Cohort
 from eurosky_pipeline.analytics.dagster_log import asset_timings, runs
 from eurosky_pipeline.analytics.frames import attempts, blob_chunks, blobs, migrations, progress
 from eurosky_pipeline.analytics.measures import (
@@ -24,6 +26,7 @@ from eurosky_pipeline.analytics.measures import (
 )
 
 __all__ = [
+    "Cohort",
     "asset_timings",
     "attempts",
     "blob_chunks",

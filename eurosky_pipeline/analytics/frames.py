@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import BigInteger, ColumnElement, Engine, Select, and_, or_, select
 from sqlalchemy import cast as sql_cast
 
+from eurosky_pipeline.analytics.cohort import Which, is_among
 from eurosky_pipeline.analytics.columns import ATTEMPTS, BLOBS, MIGRATIONS, PROGRESS, Column, chosen, typed
 from eurosky_pipeline.analytics.reading import CHUNK_ROWS, opened, rows_of, whole
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry import tables
 from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
-from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,19 +27,12 @@ _EMPTY_IS_MISSING: Final = ("error_class", "error_code", "error_text", "mime_typ
 
 
 def migrations(
-    *,
-    states: Collection[State] = (),
-    host: str | None = None,
-    since: datetime | None = None,
-    columns: Sequence[str] | None = None,
-    settings: Settings | None = None,
+    which: Which = None, *, columns: Sequence[str] | None = None, settings: Settings | None = None
 ) -> pd.DataFrame:
     """One row a migration, the one registered first at the top.
 
     Args:
-        states: only those in one of them.
-        host: only those that leave this server, or move to it.
-        since: only those registered then or later.
+        which: a token, a `Cohort`, or None for all.
         columns: of `columns.MIGRATIONS`; None for all.
         settings: None for those of the environment.
 
@@ -47,18 +40,12 @@ def migrations(
     """
     table, wanted = tables.migrations, chosen(MIGRATIONS, columns)
     query = select(*(_of_migration(column.name) for column in wanted)).order_by(table.c.created_at, table.c.token)
-    if states:
-        query = query.where(table.c.state.in_(list(states)))
-    if host is not None:
-        query = query.where(or_(table.c.source_pds == host, table.c.destination_pds == host))
-    if since is not None:
-        query = query.where(table.c.created_at >= since)
     with opened(settings) as engine, engine.connect() as connection:
-        return rows_of(connection, query, wanted)
+        return rows_of(connection, query.where(*is_among(table.c.token, which)), wanted)
 
 
-def attempts(token: str | None = None, *, settings: Settings | None = None) -> pd.DataFrame:
-    """One row for each run that has worked on a migration, or on any. Raises as `migrations`."""
+def attempts(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
+    """One row for each run that has worked on one of these migrations. Raises as `migrations`."""
     table = tables.attempts
     query = select(
         table.c.token,
@@ -66,31 +53,29 @@ def attempts(token: str | None = None, *, settings: Settings | None = None) -> p
         table.c.holder.label("run_id"),
         *(table.c[name] for name in ("started_at", "started_in", "ended_at", "ended_in", "error_code", "error_text")),
     ).order_by(table.c.started_at, table.c.token)
-    if token is not None:
-        query = query.where(table.c.token == token)
     with opened(settings) as engine, engine.connect() as connection:
-        return _with_duration(rows_of(connection, query, ATTEMPTS))
+        return _with_duration(rows_of(connection, query.where(*is_among(table.c.token, which)), ATTEMPTS))
 
 
 def blobs(
-    token: str | None = None,
+    which: Which = None,
     *,
     outcomes: Collection[Outcome] = (),
     min_size_bytes: int = 0,
     columns: Sequence[str] | None = None,
     settings: Settings | None = None,
 ) -> pd.DataFrame:
-    """One row a blob: the ledger of one migration, or of all, by token and CID.
+    """One row a blob: the ledger of these migrations, by token and CID.
 
     All of it in one frame: with few columns a million rows are some ten megabytes, with all of them half a gigabyte;
     `blob_chunks` never holds more than a piece. Arguments and errors are its own.
     """
-    parts = blob_chunks(token, outcomes=outcomes, min_size_bytes=min_size_bytes, columns=columns, settings=settings)
+    parts = blob_chunks(which, outcomes=outcomes, min_size_bytes=min_size_bytes, columns=columns, settings=settings)
     return whole(parts, chosen(BLOBS, columns))
 
 
 def blob_chunks(
-    token: str | None = None,
+    which: Which = None,
     *,
     outcomes: Collection[Outcome] = (),
     min_size_bytes: int = 0,
@@ -103,7 +88,7 @@ def blob_chunks(
     Each piece is read by itself, and nothing is held between two of them: what is written meanwhile may come later.
 
     Args:
-        token: of one migration; None for all.
+        which: a token, a `Cohort`, or None for all.
         outcomes: only blobs with one of them.
         min_size_bytes: only blobs that are at least so large.
         columns: of `columns.BLOBS`; None for all.
@@ -112,16 +97,45 @@ def blob_chunks(
     """
     wanted = chosen(BLOBS, columns)
     conditions = [tables.blobs.c.size_bytes >= min_size_bytes] if min_size_bytes else []
-    if token is not None:
-        conditions.append(tables.blobs.c.token == token)
+    conditions += is_among(tables.blobs.c.token, which)
     if outcomes:
         conditions.append(tables.blobs.c.outcome.in_(list(outcomes)))
     with opened(settings) as engine:
         yield from _pages(engine, _select_blobs(wanted, conditions), wanted, rows)
 
 
-def progress(token: str, *, every: str = "10s", settings: Settings | None = None) -> pd.DataFrame:
-    """How a migration's blobs were settled over time: one row for each interval in which any was.
+def top_blobs(
+    token: str,
+    by: str,
+    *,
+    limit: int = 20,
+    outcomes: Collection[Outcome] = (),
+    settings: Settings | None = None,
+) -> pd.DataFrame:
+    """The blobs of one migration that have most of something: `size_bytes`, `duration_s`, `attempts` or `bytes_moved`.
+
+    How long one took is judged by its downloads and uploads.
+
+    Raises: SettingsError as `migrations`.
+    """
+    table = tables.blobs.c
+    measures: dict[str, ColumnElement[Any]] = {
+        "size_bytes": table.size_bytes,
+        "attempts": table.attempts,
+        "bytes_moved": table.bytes_moved,
+        "duration_s": table.download_s + table.upload_s,
+    }
+    chosen(BLOBS, [by])
+    query = _select_blobs(BLOBS, [table.token == token]).order_by(None)
+    if outcomes:
+        query = query.where(table.outcome.in_(list(outcomes)))
+    with opened(settings) as engine, engine.connect() as connection:
+        found = connection.execute(query.order_by(measures[by].desc(), table.blob_cid).limit(limit))
+        return _ledger_frame([tuple(row) for row in found], list(found.keys()), BLOBS)
+
+
+def progress(which: Which, *, every: str | timedelta = "10s", settings: Settings | None = None) -> pd.DataFrame:
+    """How the blobs of these migrations were settled over time: one row for each interval in which any was.
 
     Args: every: the length of an interval, as pandas writes it.
     Raises: SettingsError as `migrations`; or `every` is no length of time.
@@ -130,7 +144,7 @@ def progress(token: str, *, every: str = "10s", settings: Settings | None = None
 
     length = _length(every)
     sums: pd.DataFrame | None = None
-    for chunk in blob_chunks(token, columns=["outcome", "size_bytes", "ended_at"], settings=settings):
+    for chunk in blob_chunks(which, columns=["outcome", "size_bytes", "ended_at"], settings=settings):
         settled = chunk[chunk["ended_at"].notna()]
         is_sent = settled["outcome"] == Outcome.TRANSFERRED
         counted = pd.DataFrame(
@@ -180,8 +194,6 @@ def _select_blobs(wanted: Sequence[Column], conditions: Sequence[ColumnElement[b
 
 
 def _pages(engine: Engine, query: Select[Any], wanted: Sequence[Column], rows: int) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-
     table, start, place = tables.blobs, 0, None
     while True:
         page = query.limit(rows)
@@ -196,13 +208,21 @@ def _pages(engine: Engine, query: Select[Any], wanted: Sequence[Column], rows: i
             return
         last = dict(zip(names, found[-1], strict=True))
         place = last["token"], last["blob_cid"]
-        frame = pd.DataFrame.from_records(found, columns=names, index=pd.RangeIndex(start, start + len(found)))
-        for name in set(_EMPTY_IS_MISSING) & set(names):
-            frame[name] = frame[name].mask(frame[name] == "")
+        yield _ledger_frame(found, names, wanted, start)
         start += len(found)
-        yield typed(_with_duration(frame), wanted)
         if len(found) < rows:
             return
+
+
+def _ledger_frame(
+    rows: list[tuple[Any, ...]], names: list[str], wanted: Sequence[Column], start: int = 0
+) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame.from_records(rows, columns=names, index=pd.RangeIndex(start, start + len(rows)))
+    for name in set(_EMPTY_IS_MISSING) & set(names):
+        frame[name] = frame[name].mask(frame[name] == "")
+    return typed(_with_duration(frame), wanted)
 
 
 def _with_duration(frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +235,7 @@ def _with_duration(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _length(every: str) -> pd.Timedelta:
+def _length(every: str | timedelta) -> pd.Timedelta:
     import pandas as pd
 
     try:
@@ -223,5 +243,5 @@ def _length(every: str) -> pd.Timedelta:
     except ValueError:
         length = pd.Timedelta(0)
     if not length > pd.Timedelta(0):
-        raise SettingsError(f"{every[:40]!r} is no length of time", code="usage", hint="like 10s, 5min or 1h")
+        raise SettingsError(f"{str(every)[:40]!r} is no length of time", code="usage", hint="like 10s, 5min or 1h")
     return length

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, select
 
+from eurosky_pipeline.analytics.cohort import Which, is_among
 from eurosky_pipeline.analytics.frames import attempts, migrations, progress
 from eurosky_pipeline.analytics.reading import opened
 from eurosky_pipeline.registry import tables
@@ -54,18 +55,17 @@ class TimeLeft:
         return None if self.seconds is None else datetime.now(UTC) + timedelta(seconds=self.seconds)
 
 
-def success_rate(token: str | None = None, *, settings: Settings | None = None) -> Rate:
-    """Of the blobs that have an outcome, those that are at the destination; of one migration, or of all."""
+def success_rate(which: Which = None, *, settings: Settings | None = None) -> Rate:
+    """Of the blobs that have an outcome, those that are at the destination."""
     outcome = tables.blobs.c.outcome
     query = select(func.sum(case((outcome.in_(list(ARRIVED)), 1), else_=0)), func.count())
-    if token is not None:
-        query = query.where(tables.blobs.c.token == token)
+    query = query.where(*is_among(tables.blobs.c.token, which))
     with opened(settings) as engine, engine.connect() as connection:
         arrived, settled = connection.execute(query).one()
     return Rate(int(arrived or 0), int(settled))
 
 
-def throughput(token: str | None = None, *, settings: Settings | None = None) -> pd.DataFrame:
+def throughput(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
     """By migration, what was transferred and how fast.
 
     Columns: `blobs`, `size_bytes`, `span_s` (from the first blob's beginning to the last one's end, pauses between
@@ -87,8 +87,7 @@ def throughput(token: str | None = None, *, settings: Settings | None = None) ->
         .group_by(table.token)
         .order_by(table.token)
     )
-    if token is not None:
-        query = query.where(table.token == token)
+    query = query.where(*is_among(table.token, which))
     names = ["token", "blobs", "size_bytes", "began", "ended"]
     frame = pd.DataFrame.from_records(_rows(query, settings), columns=names, index="token")
     frame["size_bytes"] = frame["size_bytes"].astype("int64")
@@ -104,8 +103,7 @@ def time_left(token: str, *, lately: str = "5min", settings: Settings | None = N
     """How long the rest of a migration's blobs will take, by the pace of its last minutes at work."""
     import pandas as pd
 
-    row = migrations(settings=settings, columns=["token", "blobs_total"])
-    total = row.loc[row["token"] == token, "blobs_total"]
+    total = migrations(token, settings=settings, columns=["blobs_total"])["blobs_total"]
     settled = progress(token, every="1s", settings=settings)
     done = int(settled["blobs_settled"].iloc[-1]) if len(settled) else 0
     left = max(0, (0 if total.empty or pd.isna(total.iloc[0]) else int(total.iloc[0])) - done)
@@ -118,7 +116,7 @@ def time_left(token: str, *, lately: str = "5min", settings: Settings | None = N
     return TimeLeft(left, pace, 0.0 if not left else left / pace if pace else None)
 
 
-def failures_by_class(token: str | None = None, *, settings: Settings | None = None) -> pd.DataFrame:
+def failures_by_class(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
     """Blobs that are not at the destination, by why not, the most frequent first.
 
     Columns: `outcome`, `error_class`, `error_code`, `blobs`, `size_bytes`, `example` (one of the error's texts).
@@ -133,14 +131,13 @@ def failures_by_class(token: str | None = None, *, settings: Settings | None = N
         .group_by(*why)
         .order_by(func.count().desc(), *why)
     )
-    if token is not None:
-        query = query.where(table.token == token)
+    query = query.where(*is_among(table.token, which))
     names = ["outcome", "error_class", "error_code", "blobs", "size_bytes", "example"]
     frame = pd.DataFrame.from_records(_rows(query, settings), columns=names)
     return frame.astype({"blobs": "int64", "size_bytes": "int64"})
 
 
-def rate_limit_waits(token: str | None = None, *, settings: Settings | None = None) -> pd.DataFrame:
+def rate_limit_waits(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
     """The attempts that ended in a wait for a host: `token`, `number`, `error_code`, `began`, `waited_s`.
 
     `waited_s` lasts until the next attempt began, or until now for one that still waits. Shorter waits, within a run,
@@ -148,7 +145,7 @@ def rate_limit_waits(token: str | None = None, *, settings: Settings | None = No
     """
     import pandas as pd
 
-    found = attempts(token, settings=settings).sort_values(["token", "number"])
+    found = attempts(which, settings=settings).sort_values(["token", "number"])
     next_start = found.groupby("token")["started_at"].shift(-1)
     is_wait = (found["ended_in"] == State.WAITING).fillna(value=False).astype(bool)
     waits = found[is_wait]

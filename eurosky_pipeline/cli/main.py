@@ -24,6 +24,7 @@ _COMMANDS = {
     "plugins": ("eurosky_pipeline.cli.plugins", "What plugins offer, from where, and what of it is broken."),
     "pause": ("eurosky_pipeline.cli.pause", "Start nothing new; what runs ends."),
     "resume": ("eurosky_pipeline.cli.pause", "The end of `eurosky pause`."),
+    "report": ("eurosky_pipeline.cli.report", "One migration in figures, in the terminal or as a page with plots."),
     "sandbox": ("eurosky_pipeline.cli.sandbox", "A PLC directory and two real PDSes on this machine."),
     "sensors": ("eurosky_pipeline.cli.sensors", "What starts by itself, and switching it on and off."),
     "up": ("eurosky_pipeline.cli.up", "The Dagster UI and daemon, on loopback."),

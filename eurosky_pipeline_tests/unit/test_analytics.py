@@ -104,7 +104,7 @@ def test_migrations_are_chosen_by_the_database(settings: Settings, registry: Reg
     since = registry.get(two).created_at
 
     def found(**wanted: Any) -> list[str]:
-        return list(analytics.migrations(settings=settings, columns=["token"], **wanted)["token"])
+        return list(analytics.migrations(analytics.Cohort(**wanted), settings=settings, columns=["token"])["token"])
 
     assert found(states=[State.FAILED]) == [two]
     assert found(since=since) == [two]

@@ -1,0 +1,112 @@
+"""One migration in figures: all that a person asks first, read once, for the terminal and for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from eurosky_pipeline.analytics.columns import BLOBS, chosen
+from eurosky_pipeline.analytics.dagster_log import asset_timings
+from eurosky_pipeline.analytics.frames import attempts, blob_chunks, migrations, progress, top_blobs
+from eurosky_pipeline.analytics.measures import (
+    Rate,
+    TimeLeft,
+    failures_by_class,
+    rate_limit_waits,
+    success_rate,
+    throughput,
+    time_left,
+)
+from eurosky_pipeline.analytics.reading import whole
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
+from eurosky_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN: Final = 20
+"""Rows of each list of blobs."""
+DRAWN: Final = 200_000
+"""Blobs that the pictures are made of; of more, the first so many by CID, which is by chance."""
+_FOR_PICTURES: Final = ("outcome", "size_bytes", "attempts", "started_at", "ended_at", "duration_s")
+_CHUNK_ROWS: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReport:
+    """What became of one account's move.
+
+    Attributes:
+        migration: the row of `analytics.migrations`, missing values as None.
+        pace: `blobs_per_s`, `bytes_per_s` and `span_s` from the first transferred blob to the last; empty without any.
+        failures: by why not.
+        not_there, largest, slowest: at most `SHOWN` blobs each.
+        waited_s: for hosts, between attempts.
+        drawn: as many blobs as pictures are made of.
+    """
+
+    migration: dict[str, Any]
+    rate: Rate
+    left: TimeLeft
+    pace: dict[str, float]
+    attempts: pd.DataFrame
+    timings: pd.DataFrame
+    progress: pd.DataFrame
+    failures: pd.DataFrame
+    not_there: pd.DataFrame
+    largest: pd.DataFrame
+    slowest: pd.DataFrame
+    waited_s: float
+    drawn: pd.DataFrame
+
+    @property
+    def under_way(self) -> float | None:
+        """Blobs under way at once, on average; None where that is not known."""
+        span_s = self.pace.get("span_s", 0.0)
+        if not span_s or len(self.drawn) >= DRAWN:
+            return None
+        return float(self.drawn.loc[self.drawn["attempts"] > 0, "duration_s"].sum()) / span_s
+
+
+def account_report(token: str, *, every: str | timedelta = "10s", settings: Settings | None = None) -> AccountReport:
+    """Read all that there is of one migration. Raises SettingsError: there is no such migration, or no registry."""
+    import pandas as pd
+
+    row = migrations(token, settings=settings)
+    if row.empty:
+        raise SettingsError(
+            f"there is no migration {token[:40]!r}",
+            code="unknown_token",
+            hint="`eurosky migrations list` shows them all",
+        )
+    pace = throughput(token, settings=settings)
+    missing = [outcome for outcome in Outcome if outcome not in ARRIVED]
+    pieces = blob_chunks(token, columns=_FOR_PICTURES, rows=_CHUNK_ROWS, settings=settings)
+    return AccountReport(
+        migration={str(name): None if pd.isna(value) else value for name, value in row.iloc[0].items()},
+        rate=success_rate(token, settings=settings),
+        left=time_left(token, settings=settings),
+        pace={} if pace.empty else {str(name): float(value) for name, value in pace.iloc[0].items()},
+        attempts=attempts(token, settings=settings),
+        timings=_timings(token, settings),
+        progress=progress(token, every=every, settings=settings),
+        failures=failures_by_class(token, settings=settings),
+        not_there=top_blobs(token, "size_bytes", limit=SHOWN, outcomes=missing, settings=settings),
+        largest=top_blobs(token, "size_bytes", limit=SHOWN, settings=settings),
+        slowest=top_blobs(token, "duration_s", limit=SHOWN, settings=settings),
+        waited_s=float(rate_limit_waits(token, settings=settings)["waited_s"].sum()),
+        drawn=whole(islice(pieces, DRAWN // _CHUNK_ROWS), chosen(BLOBS, _FOR_PICTURES)),
+    )
+
+
+def _timings(token: str, settings: Settings | None) -> pd.DataFrame:
+    """The assets' times; without a row where Dagster has kept none (its history may have been deleted)."""
+    from eurosky_pipeline.analytics.columns import ASSET_TIMINGS
+
+    try:
+        return asset_timings(token, settings=settings)
+    except SettingsError:
+        return whole([], ASSET_TIMINGS)

@@ -1,0 +1,238 @@
+"""Pictures of the frames: a function each, from frames to a figure with title, units and axes that people can read.
+
+They need matplotlib, which comes with the extra `plots`. Nothing is drawn on a screen, and nothing is kept between
+two of them: a notebook shows the figure that it is given, `as_svg` makes text of one.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from eurosky_pipeline.analytics.dagster_log import ASSETS
+from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.registry.ledger import ARRIVED
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+BLUE, GREY, RED, GREEN, AMBER = "#2f6db5", "#9aa5b1", "#c0392b", "#3a8f5c", "#d69e2e"
+_STATE_COLOURS: Final = {
+    "pending_repo": GREY,
+    "pending_blobs": BLUE,
+    "pending_prefs": GREEN,
+    "completed": GREEN,
+    "waiting": AMBER,
+    "failed": RED,
+    "cancelled": "#5b6570",
+}
+_WIDTH, _HEIGHT = 8.0, 3.2  # inches
+_NOTHING: Final = "nothing to show yet"
+_MAX_BARS: Final = 15
+
+
+def throughput(progress: pd.DataFrame, every: str | timedelta = "10s") -> Figure:
+    """What was sent a second over time, and how much in all: `analytics.progress`, by the same interval."""
+    import pandas as pd
+
+    figure, axes = _figure("Throughput", "", "MB/s")
+    if not len(progress):
+        return _empty(figure, axes)
+    length: Any = pd.Timedelta(every)
+    began: Any = progress["moment"] - length
+    axes.bar(began, _floats(progress["bytes_per_s"]) / 1e6, width=length, align="edge", color=BLUE, alpha=0.7)
+    total = axes.twinx()
+    sent = [0.0, *(_floats(progress["bytes_sent"]) / 1e6)]
+    total.plot([began.iloc[0], *progress["moment"]], sent, color=GREY, linewidth=1.5)
+    total.set_ylabel("MB sent in all", color=GREY)
+    total.spines["top"].set_visible(False)
+    total.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0)
+    _clock(axes)
+    return figure
+
+
+def blob_sizes(blobs: pd.DataFrame) -> Figure:
+    """How large the blobs are that are at the destination (`size_bytes`, `outcome`)."""
+    figure, axes = _figure("Blob sizes", "size", "blobs")
+    there = blobs.loc[blobs["outcome"].isin(list(ARRIVED)), "size_bytes"]
+    sizes = _floats(there[there.notna() & (there > 0)])
+    if not len(sizes):
+        return _empty(figure, axes)
+    _histogram(axes, sizes, BLUE)
+    axes.xaxis.set_major_formatter(lambda value, _: _bytes(value))
+    return figure
+
+
+def blob_durations(blobs: pd.DataFrame) -> Figure:
+    """How long blobs took, from a worker's hand to the last answer (`duration_s`, `attempts`)."""
+    figure, axes = _figure("Time a blob takes", "seconds", "blobs")
+    tried = blobs[(blobs["attempts"] > 0) & blobs["duration_s"].notna()]
+    seconds = _floats(tried["duration_s"]).clip(lower=1e-3)
+    if not len(seconds):
+        return _empty(figure, axes)
+    _histogram(axes, seconds, GREEN)
+    axes.axvline(float(seconds.median()), color=RED, linewidth=1.2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda *_: "")
+    axes.annotate(f" median {seconds.median():.3g} s", (float(seconds.median()), axes.get_ylim()[1] * 0.92), color=RED)
+    return figure
+
+
+def workers(blobs: pd.DataFrame) -> Figure:
+    """How many blobs were under way at once (`started_at`, `ended_at`, `attempts`)."""
+    import pandas as pd
+
+    figure, axes = _figure("Blobs under way at once", "", "blobs")
+    tried = blobs[(blobs["attempts"] > 0) & blobs["started_at"].notna() & blobs["ended_at"].notna()]
+    if not len(tried):
+        return _empty(figure, axes)
+    steps = pd.concat([pd.Series(1, index=tried["started_at"]), pd.Series(-1, index=tried["ended_at"])])
+    level = steps.groupby(level=0).sum().sort_index().cumsum()
+    axes.step(level.index, level.to_numpy(), where="post", color=BLUE)
+    axes.fill_between(level.index, level.to_numpy(), step="post", color=BLUE, alpha=0.2)
+    axes.set_ylim(bottom=0)
+    _clock(axes)
+    return figure
+
+
+def failures(by_class: pd.DataFrame) -> Figure:
+    """Blobs that are not at the destination, by why not (`analytics.failures_by_class`)."""
+    figure, axes = _figure("Blobs that did not arrive, by reason", "blobs", "")
+    if not len(by_class):
+        return _empty(figure, axes, "every blob arrived")
+    shown = by_class.head(_MAX_BARS).iloc[::-1]
+    names = [f"{outcome} · {code or '–'}" for outcome, code in zip(shown["outcome"], shown["error_code"], strict=True)]
+    _bars(axes, names, shown["blobs"].tolist(), [RED] * len(names))
+    return figure
+
+
+def states(migrations: pd.DataFrame) -> Figure:
+    """How many migrations stand where (`analytics.migrations`)."""
+    figure, axes = _figure("Migrations by state", "migrations", "")
+    counts = migrations["state"].value_counts()
+    found = [(state, int(counts.get(state, 0))) for state in _STATE_COLOURS if counts.get(state, 0)]
+    if not found:
+        return _empty(figure, axes)
+    found.reverse()
+    _bars(axes, [name for name, _ in found], [count for _, count in found], [_STATE_COLOURS[name] for name, _ in found])
+    return figure
+
+
+def finished(migrations: pd.DataFrame, forecast_end: Any = None) -> Figure:
+    """How many migrations of a cohort had all their blobs settled until when; with the forecast's end, if there is one
+    (`blobs_completed_at`)."""
+    figure, axes = _figure("Migrations whose blobs are done", "", "migrations")
+    ended = migrations["blobs_completed_at"].dropna().sort_values()
+    if not len(ended):
+        return _empty(figure, axes)
+    axes.step(ended, range(1, len(ended) + 1), where="post", color=GREEN)
+    axes.axhline(len(migrations), color=GREY, linewidth=1, linestyle=":")
+    if forecast_end is not None:
+        axes.plot([ended.iloc[-1], forecast_end], [len(ended), len(migrations)], color=GREY, linestyle="--")
+    axes.set_ylim(0, len(migrations) * 1.08)
+    _clock(axes)
+    return figure
+
+
+def durations(timings: pd.DataFrame) -> Figure:
+    """How long each asset took, over all runs (`analytics.asset_timings`)."""
+    figure, axes = _figure("Time an asset takes", "seconds", "")
+    known = timings[timings["duration_s"].notna()]
+    names = [name for name in ASSETS if (known["asset"] == name).any()]
+    if not names:
+        return _empty(figure, axes)
+    values = [_floats(known.loc[known["asset"] == name, "duration_s"]).to_numpy() for name in reversed(names)]
+    boxes = axes.boxplot(values, orientation="horizontal", tick_labels=list(reversed(names)), patch_artist=True)
+    for box in boxes["boxes"]:
+        box.set(facecolor=BLUE, alpha=0.4)
+    axes.set_xlim(left=0)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element, the same text for the same figure."""
+    import matplotlib as mpl
+
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "eurosky", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise SettingsError(
+            "plots need matplotlib, which is not installed",
+            code="extra_missing",
+            hint="pip install 'eurosky_pipeline[plots]'",
+        ) from None
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both", color="#e6e9ed", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _empty(figure: Figure, axes: Axes, text: str = _NOTHING) -> Figure:
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def _histogram(axes: Axes, values: pd.Series[float], colour: str) -> None:
+    """Over a logarithmic axis: sizes and times span decades."""
+    import numpy as np
+
+    low, high = float(values.min()), float(values.max())
+    axes.hist(values, bins=list(np.geomspace(low * 0.95, high * 1.05, 30)), color=colour, alpha=0.8)
+    axes.set_xscale("log")
+    _whole_numbers(axes.yaxis)
+
+
+def _bars(axes: Axes, names: list[str], counts: list[int], colours: list[str]) -> None:
+    axes.barh(names, counts, color=colours, height=0.6)
+    for place, count in enumerate(counts):
+        axes.annotate(f" {count:,}", (count, place), va="center")
+    _whole_numbers(axes.xaxis)
+    axes.margins(x=0.12)
+    axes.set_ylim(-0.8, max(len(names), 3) - 0.2)
+
+
+def _whole_numbers(axis: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _clock(axes: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.set_xlabel("UTC")
+
+
+def _floats(values: pd.Series[Any]) -> pd.Series[float]:
+    return values.astype("float64")
+
+
+def _bytes(size_bytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} GB"

@@ -1,0 +1,81 @@
+"""Figures in the words that people read, in the terminal and on the page alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eurosky_pipeline.analytics.account import AccountReport
+
+
+def facts(report: AccountReport) -> list[tuple[str, str]]:
+    """What a person asks first of a migration, name and value."""
+    row, rate, left = report.migration, report.rate, report.left
+    share = "" if rate.share is None else f" ({rate.share:.1%})"
+    pairs = [
+        ("state", str(row["state"])),
+        ("because", f"{row['error_text']} [{row['error_code']}]" if row["error_code"] else ""),
+        ("from", str(row["source_pds"])),
+        ("to", str(row["destination_pds"])),
+        ("attempts", str(row["attempts"])),
+        ("blobs at the destination", f"{rate.part:,} of {rate.whole:,} that were tried{share}"),
+        ("blobs left", f"{left.blobs_left:,}" if left.blobs_left else ""),
+        ("time left", _time_left(report)),
+        ("sent", human_bytes(report.pace["size_bytes"]) if report.pace else ""),
+        ("pace", _pace(report)),
+        ("under way at once", "" if report.under_way is None else f"{report.under_way:.1f} blobs, on average"),
+        ("waited for hosts", human_seconds(report.waited_s) if report.waited_s else ""),
+        ("reconciliation", str(row["reconciliation_status"] or "")),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def human_bytes(size_bytes: Any) -> str:
+    """`1500` → `1.5 kB`; a dash for what is missing."""
+    if is_missing(size_bytes):
+        return "–"
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_seconds(seconds: Any) -> str:
+    """`0.25` → `0.25 s`, `95` → `1 min 35 s`; a dash for what is missing."""
+    if is_missing(seconds):
+        return "–"
+    whole = round(float(seconds))
+    if whole < 60:
+        return f"{float(seconds):.2f} s" if float(seconds) < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def missing_as_dash(value: Any) -> str:
+    return "–" if is_missing(value) else str(value)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it is one of the several ways in which pandas says that there is nothing."""
+    import pandas as pd
+
+    return value is None or bool(pd.isna(value))
+
+
+def _time_left(report: AccountReport) -> str:
+    left = report.left
+    if not left.blobs_left:
+        return ""
+    if left.seconds is None:
+        return "nobody can tell: nothing has moved yet"
+    return f"{human_seconds(left.seconds)}, as it went lately"
+
+
+def _pace(report: AccountReport) -> str:
+    if not report.pace or not report.pace["span_s"]:
+        return ""
+    blobs, size = report.pace["blobs_per_s"], report.pace["bytes_per_s"]
+    return f"{blobs:.1f} blobs/s, {human_bytes(size)}/s over {human_seconds(report.pace['span_s'])}"

@@ -1,0 +1,150 @@
+"""`eurosky report`: one migration in figures, in the terminal or as a page with plots."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eurosky_pipeline.cli.durations import DURATION
+from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, print_table, tell
+from eurosky_pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eurosky_pipeline.analytics.account import AccountReport
+
+_LONGEST_TEXT = 120
+
+
+@click.command()
+@click.argument("token")
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML file with plots there."
+)
+@click.option(
+    "--every", type=DURATION, default="10s", show_default=True, help="Interval of the throughput: 1s, 5m, 1h."
+)
+@json_option
+def report(token: str, *, page: Path | None, every: timedelta, is_json: bool) -> None:
+    """What became of a migration: figures, which blobs are not there and why, how fast it went, each attempt.
+
+    Reads the registry and Dagster's history and changes nothing; a migration that is under way can be looked at too.
+
+    \b
+    eurosky report EURO-…                        in the terminal
+    eurosky report EURO-… --html report.html     one file with plots, to be opened in a browser or sent
+    """
+    from eurosky_pipeline.analytics.account import account_report
+
+    found = account_report(token, every=every)
+    if page is not None:
+        _write(page, found, every)
+        tell(f"written: {page}")
+    if is_json:
+        print_json(_as_json(found))
+    elif page is None:
+        _print(found)
+
+
+def _write(path: Path, found: AccountReport, every: timedelta) -> None:
+    """Only its owner can read it: it names a person."""
+    from eurosky_pipeline.analytics.page import account_page
+    from eurosky_pipeline.artifacts.replacement import Replacement
+
+    text = account_page(found, every=every).encode()
+    if not path.parent.is_dir():
+        raise SettingsError(f"there is no folder {path.parent}", hint="make it, or name another file")
+    with Replacement(path) as replacement:
+        os.fchmod(replacement.stream.fileno(), 0o600)
+        replacement.stream.write(text)
+        replacement.keep()
+
+
+def _print(found: AccountReport) -> None:
+    from eurosky_pipeline.analytics.words import facts, human_bytes, human_seconds, missing_as_dash
+
+    row = found.migration
+    print_pairs(f"{row['token']}  {row['handle'] or row['did']}", facts(found))
+    if found.failures.empty:
+        click.echo(
+            "\nevery blob that was tried is at the destination" if found.rate.whole else "\nno blob was tried yet"
+        )
+    else:
+        click.echo("\nwhy blobs are not at the destination")
+        print_table(
+            ["outcome", "code", "blobs", "size", "for example"],
+            [
+                (f.outcome, f.error_code, f.blobs, human_bytes(f.size_bytes), _short(f.example))
+                for f in found.failures.itertuples()
+            ],
+        )
+        click.echo("\nwhich ones")
+        print_table(
+            ["blob", "outcome", "size", "reason"],
+            [
+                (b.blob_cid, b.outcome, human_bytes(b.size_bytes), _short(b.error_text))
+                for b in found.not_there.itertuples()
+            ],
+        )
+        if (more := int(found.failures["blobs"].sum()) - len(found.not_there)) > 0:
+            click.echo(f"{more:,} more: `eurosky migrations show {row['token']} --all-blobs` has all")
+    if len(found.timings):
+        click.echo("\nthe assets")
+        print_table(
+            ["asset", "materialized", "took"],
+            [
+                (t.asset, f"{t.materialized_at:%Y-%m-%d %H:%M:%S}", human_seconds(t.duration_s))
+                for t in found.timings.sort_values("materialized_at").itertuples()
+            ],
+        )
+    if len(found.slowest):
+        click.echo("\nthe blobs that took longest")
+        print_table(
+            ["blob", "size", "type", "requests", "took"],
+            [
+                (
+                    b.blob_cid,
+                    human_bytes(b.size_bytes),
+                    missing_as_dash(b.mime_type),
+                    b.attempts,
+                    human_seconds(b.duration_s),
+                )
+                for b in found.slowest.head(5).itertuples()
+            ],
+        )
+
+
+def _short(text: Any) -> str:
+    """On one line, and nothing that moves a terminal's cursor: hosts have a hand in it."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
+
+
+def _as_json(found: AccountReport) -> dict[str, Any]:
+    return {
+        **found.migration,
+        "blobs": {"at_destination": found.rate.part, "tried": found.rate.whole, "left": found.left.blobs_left},
+        "time_left_s": found.left.seconds,
+        "pace": found.pace,
+        "waited_s": found.waited_s,
+        "attempts": _records(found.attempts),
+        "failures": _records(found.failures),
+        "not_there": _records(found.not_there),
+        "slowest": _records(found.slowest),
+        "largest": _records(found.largest),
+        "assets": _records(found.timings),
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    from eurosky_pipeline.analytics.words import is_missing
+
+    return [
+        {str(name): None if is_missing(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
