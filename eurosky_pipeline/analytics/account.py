@@ -20,6 +20,7 @@ from eurosky_pipeline.analytics.measures import (
     time_left,
 )
 from eurosky_pipeline.analytics.reading import whole
+from eurosky_pipeline.analytics.words import records
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
 from eurosky_pipeline.settings import Settings
@@ -40,7 +41,7 @@ class AccountReport:
     """What became of one account's move.
 
     Attributes:
-        migration: the row of `analytics.migrations`, missing values as None.
+        migration: the row of `analytics.migrations`, as JSON has it.
         pace: `blobs_per_s`, `bytes_per_s` and `span_s` from the first transferred blob to the last; empty without any.
         failures: by why not.
         not_there, largest, slowest: at most `SHOWN` blobs each.
@@ -73,8 +74,6 @@ class AccountReport:
 
 def account_report(token: str, *, every: str | timedelta = "10s", settings: Settings | None = None) -> AccountReport:
     """Read all that there is of one migration. Raises SettingsError: there is no such migration, or no registry."""
-    import pandas as pd
-
     row = migrations(token, settings=settings)
     if row.empty:
         raise SettingsError(
@@ -86,7 +85,7 @@ def account_report(token: str, *, every: str | timedelta = "10s", settings: Sett
     missing = [outcome for outcome in Outcome if outcome not in ARRIVED]
     pieces = blob_chunks(token, columns=_FOR_PICTURES, rows=_CHUNK_ROWS, settings=settings)
     return AccountReport(
-        migration={str(name): None if pd.isna(value) else value for name, value in row.iloc[0].items()},
+        migration=records(row)[0],
         rate=success_rate(token, settings=settings),
         left=time_left(token, settings=settings),
         pace={} if pace.empty else {str(name): float(value) for name, value in pace.iloc[0].items()},

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from eurosky_pipeline.analytics.account import AccountReport
+
+_LONGEST_TEXT: Final = 120
 
 
 def facts(report: AccountReport) -> list[tuple[str, str]]:
@@ -54,6 +59,17 @@ def human_seconds(seconds: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def one_line(text: Any) -> str:
+    """Text of strangers, cut, and with nothing in it that moves a terminal's cursor."""
+    line = "".join(letter if letter.isprintable() else " " for letter in missing_as_dash(text))
+    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON has them: moments in ISO 8601, None for what is missing."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def missing_as_dash(value: Any) -> str:
     return "–" if is_missing(value) else str(value)
 
@@ -63,6 +79,12 @@ def is_missing(value: Any) -> bool:
     import pandas as pd
 
     return value is None or bool(pd.isna(value))
+
+
+def _plain(value: Any) -> Any:
+    if is_missing(value):
+        return None
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
 
 
 def _time_left(report: AccountReport) -> str:

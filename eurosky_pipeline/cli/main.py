@@ -27,6 +27,7 @@ _COMMANDS = {
     "report": ("eurosky_pipeline.cli.report", "One migration in figures, in the terminal or as a page with plots."),
     "sandbox": ("eurosky_pipeline.cli.sandbox", "A PLC directory and two real PDSes on this machine."),
     "sensors": ("eurosky_pipeline.cli.sensors", "What starts by itself, and switching it on and off."),
+    "stats": ("eurosky_pipeline.cli.stats", "All migrations in figures."),
     "up": ("eurosky_pipeline.cli.up", "The Dagster UI and daemon, on loopback."),
     "vault": ("eurosky_pipeline.cli.vault", "Keys that encrypt stored passwords."),
 }

@@ -14,11 +14,7 @@ from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, pr
 from eurosky_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from eurosky_pipeline.analytics.account import AccountReport
-
-_LONGEST_TEXT = 120
 
 
 @click.command()
@@ -66,7 +62,7 @@ def _write(path: Path, found: AccountReport, every: timedelta) -> None:
 
 
 def _print(found: AccountReport) -> None:
-    from eurosky_pipeline.analytics.words import facts, human_bytes, human_seconds, missing_as_dash
+    from eurosky_pipeline.analytics.words import facts, human_bytes, human_seconds, missing_as_dash, one_line
 
     row = found.migration
     print_pairs(f"{row['token']}  {row['handle'] or row['did']}", facts(found))
@@ -79,7 +75,7 @@ def _print(found: AccountReport) -> None:
         print_table(
             ["outcome", "code", "blobs", "size", "for example"],
             [
-                (f.outcome, f.error_code, f.blobs, human_bytes(f.size_bytes), _short(f.example))
+                (f.outcome, f.error_code, f.blobs, human_bytes(f.size_bytes), one_line(f.example))
                 for f in found.failures.itertuples()
             ],
         )
@@ -87,7 +83,7 @@ def _print(found: AccountReport) -> None:
         print_table(
             ["blob", "outcome", "size", "reason"],
             [
-                (b.blob_cid, b.outcome, human_bytes(b.size_bytes), _short(b.error_text))
+                (b.blob_cid, b.outcome, human_bytes(b.size_bytes), one_line(b.error_text))
                 for b in found.not_there.itertuples()
             ],
         )
@@ -119,32 +115,19 @@ def _print(found: AccountReport) -> None:
         )
 
 
-def _short(text: Any) -> str:
-    """On one line, and nothing that moves a terminal's cursor: hosts have a hand in it."""
-    line = "".join(letter if letter.isprintable() else " " for letter in str(text))
-    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
-
-
 def _as_json(found: AccountReport) -> dict[str, Any]:
+    from eurosky_pipeline.analytics.words import records
+
     return {
         **found.migration,
         "blobs": {"at_destination": found.rate.part, "tried": found.rate.whole, "left": found.left.blobs_left},
         "time_left_s": found.left.seconds,
         "pace": found.pace,
         "waited_s": found.waited_s,
-        "attempts": _records(found.attempts),
-        "failures": _records(found.failures),
-        "not_there": _records(found.not_there),
-        "slowest": _records(found.slowest),
-        "largest": _records(found.largest),
-        "assets": _records(found.timings),
+        "attempts": records(found.attempts),
+        "failures": records(found.failures),
+        "not_there": records(found.not_there),
+        "slowest": records(found.slowest),
+        "largest": records(found.largest),
+        "assets": records(found.timings),
     }
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    from eurosky_pipeline.analytics.words import is_missing
-
-    return [
-        {str(name): None if is_missing(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
-    ]

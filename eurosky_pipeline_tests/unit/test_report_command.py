@@ -1,0 +1,161 @@
+"""`eurosky report` and `eurosky stats`: what a person reads, what a program reads, and the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eurosky_pipeline.cli.main import main
+from eurosky_pipeline.errors import TransientError
+from eurosky_pipeline.registry.ledger import Outcome
+from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline_tests.unit.test_analytics import add, blob, lost
+
+pytestmark = pytest.mark.usefixtures("settings_in_environment")
+HOSTILE = '</td><script src="https://evil.example/x.js"></script>\x1b[31m'
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(list(words))
+    told = capsys.readouterr()
+    return int(left.value.code or 0), told.out, told.err
+
+
+class _Page(HTMLParser):
+    """What a browser would run or fetch, and what it would show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "action"}]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def moved(registry: Registry) -> str:
+    """A migration of which two blobs did not arrive, one of them with a reason that a hostile host has made up."""
+    token = add(registry, "one", handle="one.example")
+    registry.acquire_lease(token, "run-1", 90)
+    registry.record(token, {"blobs_total": 4, "reconciliation_status": "partial"}, [blob(1), blob(2)])
+    registry.record(token, {}, [lost(3), lost(4, error_code="odd", error_text=HOSTILE)])
+    registry.release_leases("run-1")
+    return token
+
+
+def test_it_names_the_blobs_that_are_not_there_and_why(moved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "report", moved)
+    assert code == 0
+    assert "2 of 4 that were tried (50.0%)" in out
+    for number in (3, 4):
+        assert str(lost(number).blob_cid) in out
+    assert "3 is gone" in out
+    assert "one.example" in out
+    assert "\x1b" not in out
+
+
+def test_its_json_is_one_value_of_plain_types(moved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "report", moved, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["token"], found["blobs_total"]) == (moved, 4)
+    assert found["blobs"] == {"at_destination": 2, "tried": 4, "left": 0}
+    assert [failure["blobs"] for failure in found["failures"]] == [1, 1]
+    assert {row["blob_cid"] for row in found["not_there"]} == {str(lost(3).blob_cid), str(lost(4).blob_cid)}
+    assert found["attempts"][0]["run_id"] == "run-1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["created_at"])
+
+
+def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(
+    moved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.html"
+    code, out, err = run(capsys, "report", moved, "--html", str(path))
+    assert (code, out) == (0, "")
+    assert str(path) in err
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    page = _Page()
+    page.feed(path.read_text())
+    assert "script" not in page.tags
+    assert [address for address in page.addresses if not address.startswith("#")] == []
+    assert "@import" not in path.read_text()
+    assert page.tags.count("svg") == 6
+    assert "evil.example" in page.text  # told, as text
+    assert str(lost(3).blob_cid) in page.text
+
+
+def test_a_migration_that_has_not_begun_is_reported_too(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = add(registry, "new")
+    assert run(capsys, "report", token)[0] == 0
+    assert run(capsys, "report", token, "--html", str(tmp_path / "new.html"))[0] == 0
+    assert "nothing to show yet" in (tmp_path / "new.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["report", "EURO-" + "A" * 16], 1, "there is no migration"),
+        (["report", "EURO-" + "A" * 16, "--every", "soon"], 2, "no span of time"),
+        (["stats", "--state", "lost"], 2, "a state is one of"),
+        (["stats", "--newer-than", "x"], 2, "no span of time"),
+    ],
+)
+def test_what_cannot_be_told_is_told_so(
+    registry: Registry, words: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(capsys, *words)
+    assert (found[0], text in found[2]) == (code, True), found
+
+
+def test_a_folder_that_there_is_not_is_named(moved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "report", moved, "--html", str(tmp_path / "nowhere" / "r.html"))
+    assert (code, "there is no folder" in err) == (1, True)
+
+
+def test_stats_count_by_state_host_and_reason(
+    registry: Registry, moved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = add(registry, "two")
+    registry.fail(failed, TransientError("it is down", code="host_unreachable"))
+    code, out, _ = run(capsys, "stats", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["migrations"] == {"pending_repo": 1, "failed": 1}
+    assert found["blobs"] == {"at_destination": 2, "tried": 4}
+    assert found["by_destination"] == [
+        {"destination_pds": "https://new.example", "migrations": 2, "finished": 0, "failed": 1, "waiting": 0}
+    ]
+    assert [(error["error_code"], error["migrations"]) for error in found["errors"]] == [("host_unreachable", 1)]
+    assert {failure["outcome"] for failure in found["failures"]} == {Outcome.MISSING_AT_SOURCE}
+    text = run(capsys, "stats")[1]
+    assert "1 pending_repo, 1 failed" in text
+    assert "it is down" in text
+
+
+def test_stats_are_of_those_that_are_asked_for(
+    registry: Registry, moved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(registry, "two")
+
+    def counted(*words: str) -> Any:
+        return json.loads(run(capsys, "stats", "--json", *words)[1])
+
+    assert counted("--state", "failed")["migrations"] == {}
+    assert counted("--host", "https://other.example")["blobs"]["tried"] == 0
+    assert counted("--host", "https://new.example")["migrations"] == {"pending_repo": 2}
+    assert counted("--newer-than", "1d")["blobs"]["tried"] == 4
