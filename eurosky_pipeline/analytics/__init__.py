@@ -24,6 +24,7 @@ from eurosky_pipeline.analytics.measures import (
     throughput,
     time_left,
 )
+from eurosky_pipeline.analytics.repository import records
 
 __all__ = [
     "Cohort",
@@ -35,6 +36,7 @@ __all__ = [
     "migrations",
     "progress",
     "rate_limit_waits",
+    "records",
     "runs",
     "success_rate",
     "throughput",

@@ -111,6 +111,17 @@ ASSET_TIMINGS: Final = (
     Column("duration_s", "Float64", "of the asset's own work", "seconds"),
 )
 
+RECORDS: Final = (
+    Column("collection", "category", "the record's collection, an NSID"),
+    Column("rkey", "string", "its key there"),
+    Column("cid", "string", "the CID of its block"),
+    Column("created_at", MOMENT, "when it was made, by its own word; missing where that cannot be", "UTC"),
+    Column("size_bytes", "Int64", "of its block", "bytes"),
+    Column("blob_refs", "Int64", "references to blobs in the current form"),
+    Column("legacy_blob_refs", "Int64", "references in the form from before 2023"),
+    Column("blob_bytes", "Int64", "the sizes that its references claim, added up", "bytes"),
+)
+
 FRAMES: Final = {
     "migrations": MIGRATIONS,
     "attempts": ATTEMPTS,
@@ -118,6 +129,7 @@ FRAMES: Final = {
     "progress": PROGRESS,
     "runs": RUNS,
     "asset_timings": ASSET_TIMINGS,
+    "records": RECORDS,
 }
 
 

@@ -33,6 +33,9 @@ _STATE_COLOURS: Final = {
 _WIDTH, _HEIGHT = 8.0, 3.2  # inches
 _NOTHING: Final = "nothing to show yet"
 _MAX_BARS: Final = 15
+_MAX_LAYERS: Final = 5
+_MAX_MONTHS: Final = 24
+_LAYERS: Final = (BLUE, GREEN, AMBER, "#7b61a8", RED, GREY)
 
 
 def throughput(progress: pd.DataFrame, every: str | timedelta = "10s") -> Figure:
@@ -151,6 +154,28 @@ def durations(timings: pd.DataFrame) -> Figure:
     for box in boxes["boxes"]:
         box.set(facecolor=BLUE, alpha=0.4)
     axes.set_xlim(left=0)
+    return figure
+
+
+def records_by_month(records: pd.DataFrame) -> Figure:
+    """How many records were made in each month, by collection: the largest ones by name (`analytics.records`)."""
+    figure, axes = _figure("Records by month", "", "records")
+    dated = records[records["created_at"].notna()]
+    if not len(dated):
+        return _empty(figure, axes)
+    largest = [str(name) for name in dated["collection"].value_counts().head(_MAX_LAYERS).index]
+    named = dated["collection"].astype("object").where(dated["collection"].isin(largest), "others")
+    months = dated["created_at"].dt.strftime("%Y-%m")
+    counts = dated.groupby([months, named]).size().unstack(fill_value=0)
+    bottom = counts.iloc[:, 0] * 0
+    for name, colour in zip([*largest, "others"], _LAYERS, strict=False):
+        if name in counts:
+            axes.bar(counts.index, counts[name], bottom=bottom, label=name, color=colour, width=0.8)
+            bottom = bottom + counts[name]
+    axes.legend(frameon=False, fontsize=8)
+    _whole_numbers(axes.yaxis)
+    axes.tick_params(axis="x", labelrotation=60)
+    axes.set_xticks(range(0, len(counts), 1 + len(counts) // _MAX_MONTHS))
     return figure
 
 
