@@ -69,6 +69,11 @@ def resolve_did(directory: Directory, did: str) -> DidDocument:
     return read_document(did, body)
 
 
+def document_url(directory: Directory, did: str) -> str:
+    """Where a DID's document is. Raises DidInvalidError."""
+    return "/".join(_place(directory, did))
+
+
 def _place(directory: Directory, did: str) -> tuple[str, str]:
     """The base URL and the path of a DID's document."""
     if not is_account_did(did):

@@ -1,6 +1,7 @@
 """Numbers and tables as people read them in the UI."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dagster import MetadataValue
 
@@ -15,6 +16,24 @@ def human_bytes(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     raise AssertionError("the last unit takes every size")
+
+
+def rates(blobs: int, size_bytes: int, duration_s: float) -> dict[str, float]:
+    """What the UI plots over partitions: blobs and bytes a second; nothing where no time has passed."""
+    if duration_s <= 0:
+        return {}
+    return {"blobs_per_s": round(blobs / duration_s, 3), "bytes_per_s": round(size_bytes / duration_s, 1)}
+
+
+def links(did_document: str, source_pds: str, destination_pds: str, did: str) -> dict[str, MetadataValue[Any]]:
+    """The DID document, and what each server tells of the account."""
+    described = f"/xrpc/com.atproto.repo.describeRepo?repo={did}"
+    addresses = {
+        "did_document": did_document,
+        "account_at_source": source_pds + described,
+        "account_at_destination": destination_pds + described,
+    }
+    return {name: MetadataValue.url(address) for name, address in addresses.items()}
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

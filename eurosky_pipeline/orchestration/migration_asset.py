@@ -8,15 +8,24 @@ from dagster import AssetCheckSpec, AssetsDefinition, MaterializeResult, Output,
 
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 
+OWNERS = ["team:migrations"]
+
 
 class PutOff(Exception):
     """The migration waits, as its row says; a step ends with this, and leaves the rest to the run that takes it up."""
 
 
 def migration_asset(
-    *, kinds: set[str], deps: Sequence[AssetsDefinition] = (), check_specs: Sequence[AssetCheckSpec] = ()
+    *,
+    kinds: set[str],
+    code_version: str = "1",
+    deps: Sequence[AssetsDefinition] = (),
+    check_specs: Sequence[AssetCheckSpec] = (),
 ) -> Callable[[Callable[..., Iterator[MaterializeResult[Any]]]], AssetsDefinition]:
-    """Dagster's `@asset` around a generator of one MaterializeResult.
+    """Dagster's `@asset` around a generator of one MaterializeResult; its docstring is what the UI tells of it.
+
+    `code_version` says what it makes: another one whenever the same migration would come out otherwise, so that the
+    UI shows which materializations are of an older one.
 
     Where the generator ends with `PutOff`, its step is a success, nothing is materialized, no check is evaluated, and
     what depends on it in the same run is skipped.
@@ -35,6 +44,8 @@ def migration_asset(
         return asset(
             partitions_def=MIGRATIONS,
             group_name="migration",
+            owners=OWNERS,
+            code_version=code_version,
             kinds=kinds,
             deps=deps,
             check_specs=check_specs,

@@ -22,14 +22,23 @@ GONE_AFTER: Final = 10
 _EACH_WRITTEN: Final = 1000
 """Failed blobs up to which each new one is written at once; a longer list is written when it has grown by a tenth."""
 
+LARGEST_SHOWN: Final = 10
+
 
 @dataclass(slots=True)
 class TransferTotals:
-    """What has become of the blobs so far. `blobs_total` were planned; each ends in `completed` or in `failed`."""
+    """What has become of the blobs so far. `blobs_total` were planned; each ends in `completed` or in `failed`.
+
+    Attributes:
+        bytes_transferred: of all that has ever been transferred; `bytes_moved` of what was by this run.
+        largest: of what was transferred by this run, the largest first.
+    """
 
     blobs_total: int
     blobs_completed: int = 0
     bytes_transferred: int = 0
+    bytes_moved: int = 0
+    largest: list[BlobOutcome] = field(default_factory=list)
     failed: list[BlobOutcome] = field(default_factory=list)
     by_outcome: dict[str, int] = field(default_factory=dict)
     _failed_written: int = -1
@@ -65,6 +74,15 @@ class TransferTotals:
         self.blobs_completed += 1
         if outcome.outcome is Outcome.TRANSFERRED:
             self.bytes_transferred += outcome.size_bytes
+            self.bytes_moved += outcome.size_bytes
+            self._rank(outcome)
+
+    def _rank(self, outcome: BlobOutcome) -> None:
+        """Many come, and few are among the largest."""
+        if len(self.largest) < LARGEST_SHOWN or outcome.size_bytes > self.largest[-1].size_bytes:
+            self.largest.append(outcome)
+            self.largest.sort(key=lambda each: (-each.size_bytes, each.blob_cid))
+            del self.largest[LARGEST_SHOWN:]
 
     def as_progress(self, *, is_last: bool = False) -> dict[str, object]:
         """The keys of `progress_data` that this knows; a long list of failed blobs only now and then, and at last."""

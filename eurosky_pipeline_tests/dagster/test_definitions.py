@@ -38,6 +38,12 @@ def test_every_asset_says_what_it_does() -> None:
     assert all(len(node.description or "") > 80 for node in graph.asset_nodes)
 
 
+def test_every_asset_names_its_owners_group_kinds_and_version() -> None:
+    for node in defs.resolve_asset_graph().asset_nodes:
+        assert (node.owners, node.group_name, node.code_version) == (["team:migrations"], "migration", "1")
+        assert node.kinds
+
+
 def test_the_job_runs_all_of_them_in_one_process() -> None:
     job = defs.resolve_job_def("migrate_account")
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(EDGES)

@@ -10,8 +10,10 @@ from eurosky_pipeline.atproto.car import read_root
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.identity.account import AccountCheck, check_account, signature_doubt
+from eurosky_pipeline.identity.did import document_url
+from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
-from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import human_bytes, links, markdown, markdown_table, rates
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -37,7 +39,8 @@ def exported_car(
     with migration_step(context, registry, workspace, is_preparing=True) as step:
         progress.begin("exported_car", None, "B")
         step.files.clear_leftovers()
-        account = _check_account(pds, step)
+        directory = pds.directory(step.migration)
+        account = _check_account(directory, step)
         for warning in account.warnings:
             context.log.warning(f"[{step.token}] {warning}")
         pds.destination(step)  # a wrong password is better told now than after a long export
@@ -62,6 +65,7 @@ def exported_car(
                 "is_handle_verified": account.is_handle_verified,
                 "is_signature_verified": not doubt,
                 "path": kept.uri,
+                **_links(directory, step),
             },
             check_results=[repo_is_whole(exported.summary)],
         )
@@ -77,11 +81,15 @@ def _discard_stale(step: Step, root: Cid) -> None:
         step.files.discard(CONVERTED_CAR, MANIFEST_CSV)
 
 
-def _check_account(pds: PdsResource, step: Step) -> AccountCheck:
+def _check_account(directory: Directory, step: Step) -> AccountCheck:
     migration = step.migration
-    return check_account(
-        pds.directory(migration), did=migration.did, handle=migration.handle, source_pds=migration.source_pds
-    )
+    return check_account(directory, did=migration.did, handle=migration.handle, source_pds=migration.source_pds)
+
+
+def _links(directory: Directory, step: Step) -> dict[str, Any]:
+    migration = step.migration
+    document = document_url(directory, migration.did)
+    return links(document, migration.source_pds, migration.destination_pds, migration.did)
 
 
 def _metadata(step: Step, exported: ExportedRepo, warnings: Sequence[str]) -> dict[str, Any]:
@@ -104,4 +112,5 @@ def _metadata(step: Step, exported: ExportedRepo, warnings: Sequence[str]) -> di
         "blobs_referenced": summary.distinct_blobs,
         "warnings": list(warnings),
         "duration_s": step.duration_s,
+        "bytes_per_s": rates(0, exported.size_bytes, step.duration_s).get("bytes_per_s", 0.0),
     }

@@ -11,13 +11,13 @@ from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
-from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table, rates
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.reconcile.reconcile import NO_VERDICT
-from eurosky_pipeline.registry.ledger import BlobOutcome
+from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
 from eurosky_pipeline.transfer.manifest import read_rows
@@ -114,11 +114,13 @@ def _failures(totals: TransferTotals) -> str:
 
 def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
     failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:FAILURES_SHOWN]]
+    largest = [(o.blob_cid, human_bytes(o.size_bytes), o.mime_type) for o in totals.largest]
     return {
         "summary": markdown(
             f"**{_summary(totals, plan)}**",
             markdown_table(["outcome", "blobs"], totals.by_outcome.items()),
             markdown_table(["failed blob", "outcome", "reason"], failures) if failures else "",
+            markdown_table(["largest blob", "size", "type"], largest) if largest else "",
         ),
         "blobs_total": totals.blobs_total,
         "blobs_completed": totals.blobs_completed,
@@ -126,4 +128,5 @@ def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[st
         "blobs_failed": len(totals.failed),
         "bytes_transferred": totals.bytes_transferred,
         "duration_s": step.duration_s,
+        **rates(totals.by_outcome.get(Outcome.TRANSFERRED, 0), totals.bytes_moved, step.duration_s),
     }
