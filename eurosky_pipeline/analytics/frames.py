@@ -243,5 +243,7 @@ def _length(every: str | timedelta) -> pd.Timedelta:
     except ValueError:
         length = pd.Timedelta(0)
     if not length > pd.Timedelta(0):
-        raise SettingsError(f"{str(every)[:40]!r} is no length of time", code="interval_invalid", hint="like 10s, 5min or 1h")
+        raise SettingsError(
+            f"{str(every)[:40]!r} is no length of time", code="interval_invalid", hint="like 10s, 5min or 1h"
+        )
     return length
