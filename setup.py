@@ -53,6 +53,8 @@ setup(
             "flask>=3,<4",
             "flask-cors>=5,<7",
             "matplotlib>=3.10,<4",
+            "nbclient>=0.10,<1",
+            "ipykernel>=7,<8",
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8,<4",

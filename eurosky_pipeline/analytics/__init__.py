@@ -16,7 +16,7 @@ anything that writes. pandas is imported where it is used: nothing else in the p
 
 from eurosky_pipeline.analytics.cohort import Cohort
 from eurosky_pipeline.analytics.dagster_log import asset_timings, runs
-from eurosky_pipeline.analytics.frames import attempts, blob_chunks, blobs, migrations, progress
+from eurosky_pipeline.analytics.frames import attempts, blob_chunks, blobs, migrations, progress, top_blobs
 from eurosky_pipeline.analytics.measures import (
     failures_by_class,
     rate_limit_waits,
@@ -41,4 +41,5 @@ __all__ = [
     "success_rate",
     "throughput",
     "time_left",
+    "top_blobs",
 ]

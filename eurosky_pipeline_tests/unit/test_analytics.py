@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+import eurosky_pipeline
 from eurosky_pipeline import analytics
 from eurosky_pipeline.analytics.columns import ATTEMPTS, BLOBS, FRAMES, MIGRATIONS, PROGRESS, Column, documented
 from eurosky_pipeline.analytics.reading import opened
@@ -277,3 +279,11 @@ def test_every_column_is_documented_with_its_unit_and_meaning() -> None:
         assert all(column.meaning for column in columns)
         assert all(column.unit for column in columns if column.name.endswith(("_s", "_bytes", "_at")))
         assert documented(name).count("\n") == len(columns) + 1
+
+
+def test_the_page_has_every_frame_measure_and_column_and_no_other() -> None:
+    page = (Path(eurosky_pipeline.__file__).parents[1] / "docs" / "analytics.md").read_text()
+    assert all(documented(name) in page for name in FRAMES)
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == list(FRAMES)
+    named = set(re.findall(r"`(?:analytics\.)?(\w+)\(", page))
+    assert named == {*analytics.__all__, "Cohort"}
