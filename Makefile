@@ -13,12 +13,13 @@ demo: $(INSTALLED)  ## a real account, moved between two real servers on this ma
 test: $(INSTALLED)  ## every test; the ones on real servers too
 	@$(BIN)/python -m pytest --numprocesses 2
 
-bench: $(INSTALLED)  ## the protocol core, the conversion and the transfer beside plain baselines and peers, and long lists; about half an hour
+bench: $(INSTALLED)  ## the protocol core, the conversion and the transfer beside plain baselines and peers, long lists, and many runs; about an hour
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks.core
 	@$(BIN)/python -m benchmarks.conversion
 	@$(BIN)/python -m benchmarks.transfer
 	@$(BIN)/python -m benchmarks.intake
+	@$(BIN)/python -m benchmarks.bulk --launcher both
 	@$(BIN)/python -m benchmarks.bulk_run
 
 fuzz: $(INSTALLED)  ## look for bytes that break the parsers, for SECONDS in all; what is found stands in .fuzz/
