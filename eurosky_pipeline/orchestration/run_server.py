@@ -33,6 +33,9 @@ from dagster._utils.interrupts import capture_interrupts
 from dagster._utils.log import configure_loggers
 
 from eurosky_pipeline.orchestration.workers import WORKER_TAG, worker_tag
+from eurosky_pipeline.registry.controls import open_controls
+from eurosky_pipeline.registry.patience import PATIENCE_S
+from eurosky_pipeline.settings import load_settings
 
 MAX_MESSAGE_BYTES = 1 << 16
 DEFINITIONS = ("eurosky_pipeline.definitions", "defs")
@@ -169,7 +172,14 @@ def _claim(instance: DagsterInstance, run_id: str) -> DagsterRun | None:
         state = "is not in this process's storage" if run is None else f"is {run.status.value}, or another process's"
         print(f"run {run_id} {state}: nothing to do", file=sys.stderr)
         return None
-    instance.add_run_tags(run_id, worker_tag())
+    worker = worker_tag()
+    controls = open_controls(load_settings(), patience_s=PATIENCE_S)
+    try:
+        if not controls.claim_run(run_id, worker[WORKER_TAG]):  # of another daemon, at this very moment
+            return None
+    finally:
+        controls.close()
+    instance.add_run_tags(run_id, worker)
     run = instance.get_run_by_id(run_id)  # who asked for its end before this has not found us
     if run is not None and run.status in _TO_END:
         instance.report_run_canceled(run, message="its termination was asked for before it began")

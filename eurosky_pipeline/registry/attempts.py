@@ -69,6 +69,13 @@ def attempts_of(connection: Connection, token: str) -> list[Attempt]:
     ]
 
 
+def is_over(connection: Connection, token: str, holder: str, *, is_new_holder: bool) -> bool:
+    """Whether this run has had its attempt: it was taken for lost, or another one holds the migration, or did."""
+    query = select(attempts.c.error_code).where(attempts.c.token == token, attempts.c.holder == holder)
+    made = connection.execute(query.limit(1)).first()
+    return made is not None and (is_new_holder or made.error_code == RUN_LOST)
+
+
 def begin_attempt(
     connection: Connection, token: str, number: int, holder: str, state: str, lost_at: datetime | None, now: datetime
 ) -> None:

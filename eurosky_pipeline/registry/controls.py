@@ -1,13 +1,15 @@
 """What a person has set for all migrations at once: the pause, in which nothing new starts and what runs ends.
 
 Whoever starts something asks here first: the queue of runs, the sensors, `eurosky migrate`. The queue answers, too,
-that it has seen the pause: until then it may be launching what it had chosen before.
+that it has seen the pause: until then it may be launching what it had chosen before. And who works on a run says so
+here first, since two daemons may launch the same one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
@@ -23,6 +25,9 @@ MAX_NOTE: Final = 500
 """Characters of the words that a pause is kept with."""
 _PAUSE: Final = "pause"
 _SEEN: Final = "pause_seen"
+_CLAIM: Final = "run:"
+_CLAIM_DIGITS: Final = 28  # of the 32 characters that a name has
+_CLAIM_LIFETIME: Final = timedelta(days=3)
 
 
 class PausedError(ConflictError):
@@ -75,6 +80,10 @@ class Controls:
         """Whether the queue has said so of this very pause."""
         with self._engine.connect() as connection:
             return _read(connection, _SEEN) == pause.since.isoformat()
+
+    def claim_run(self, run_id: str, worker: str) -> bool:
+        """Whether the run is this worker's: of several that come for it, one gets it. Claiming it again is no error."""
+        return claim_run(self._engine, run_id, worker, _now())
 
     @patient
     def hosts_of(self, token: str) -> Hosts | None:
@@ -129,6 +138,22 @@ def set_control(engine: Engine, name: str, value: str, now: datetime) -> None:
                 connection.execute(insert(controls).values(name=name, **values))
     except DatabaseIntegrityError:
         set_control(engine, name, value, now)
+
+
+@patient
+def claim_run(engine: Engine, run_id: str, worker: str, now: datetime) -> bool:
+    """As `Controls.claim_run`. What was claimed long ago is deleted: no run is launched twice after days."""
+    name = f"{_CLAIM}{hashlib.sha256(run_id.encode()).hexdigest()[:_CLAIM_DIGITS]}"
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                delete(controls).where(controls.c.name.startswith(_CLAIM), controls.c.set_at < now - _CLAIM_LIFETIME)
+            )
+            connection.execute(insert(controls).values(name=name, value=worker, set_at=now))
+    except DatabaseIntegrityError:
+        with engine.connect() as connection:
+            return _read(connection, name) == worker
+    return True
 
 
 def one_line(note: str) -> str:

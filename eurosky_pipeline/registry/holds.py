@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select, update
 
 from eurosky_pipeline.errors import ConflictError
-from eurosky_pipeline.registry.attempts import begin_attempt
+from eurosky_pipeline.registry.attempts import begin_attempt, is_over
 from eurosky_pipeline.registry.rows import read_row
 from eurosky_pipeline.registry.tables import migrations
 
@@ -16,6 +16,13 @@ class LeaseHeldError(ConflictError):
     """Another run works on this migration; what is stored about it is that run's business."""
 
     default_code = "lease_held"
+
+
+class AttemptOverError(LeaseHeldError):
+    """This run has worked on the migration, and was taken for lost: what is done since is not its to touch. A process
+    that hung for minutes comes to this when it goes on."""
+
+    default_code = "attempt_over"
 
 
 class AttemptBegunError(LeaseHeldError):
@@ -38,6 +45,11 @@ def take_lease(
         raise LeaseHeldError(
             f"{token} is being worked on by run {migration.lease_holder}",
             hint="wait for that run; a dead one loses its hold within two minutes",
+        )
+    if is_over(connection, token, holder, is_new_holder=is_new):
+        raise AttemptOverError(
+            f"run {holder} was away for so long that {token} was given to another run",
+            hint=f"`eurosky migrations show {token}` tells what has become of it",
         )
     if is_new and attempt is not None and attempt != before.attempts + 1:
         raise AttemptBegunError(

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,9 @@ from dagster._core.storage.dagster_run import DagsterRunStatus as Status
 from eurosky_pipeline.orchestration import run_server
 from eurosky_pipeline.orchestration.launcher import WarmRunLauncher
 from eurosky_pipeline.orchestration.workers import WORKER_TAG, is_gone, worker_of, worker_tag
+from eurosky_pipeline.registry.controls import open_controls
 from eurosky_pipeline.registry.vault import new_key
+from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline_tests import launched_jobs
 
 INSTANCE_YAML = """
@@ -252,3 +254,16 @@ def test_a_warm_process_that_does_not_come_up_fails_the_launch(
     with pytest.raises(DagsterLaunchFailedError, match="does not answer: it has ended"):
         launcher.launch_run(LaunchRunContext(run, None))
     assert launcher._server is None
+
+
+def test_a_run_that_another_daemons_process_has_claimed_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EUROSKY_HOME", str(tmp_path))
+    job = JOBS.get_reconstructable_job("ends_well").get_definition()
+    with DagsterInstance.ephemeral() as instance, closing(open_controls(load_settings())) as controls:
+        theirs, ours = (instance.create_run_for_job(job, status=Status.STARTING) for _ in range(2))
+        assert controls.claim_run(theirs.run_id, "another's")
+        assert run_server._claim(instance, theirs.run_id) is None
+        assert WORKER_TAG not in instance.get_run_by_id(theirs.run_id).tags
+        assert run_server._claim(instance, ours.run_id).tags.keys() >= {WORKER_TAG}

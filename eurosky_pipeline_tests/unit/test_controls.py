@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -22,6 +23,7 @@ from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline_tests.builders import DID
+from eurosky_pipeline_tests.conftest import Sql
 
 
 @pytest.fixture
@@ -93,3 +95,34 @@ def test_the_queue_learns_a_migrations_hosts_and_nothing_of_an_unknown_one(regis
     token = registry.add(NewMigration(DID, "https://old.example", "https://new.example"), {}).token
     assert desk.hosts_of(token) == Hosts("https://old.example", "https://new.example")
     assert desk.hosts_of("EURO-nobody") is None
+
+
+def test_of_eight_that_come_for_one_run_one_gets_it_and_may_say_so_again(
+    settings: Settings, registry: Registry, desk: Controls
+) -> None:
+    barrier = threading.Barrier(8)
+
+    def claim(number: int) -> bool:
+        mine = open_controls(settings)
+        try:
+            barrier.wait(10)
+            return mine.claim_run("run-1", f"worker-{number}")
+        finally:
+            mine.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(claim, range(8)))
+    assert got.count(True) == 1
+    winner = f"worker-{got.index(True)}"
+    assert desk.claim_run("run-1", winner)
+    assert not desk.claim_run("run-1", "worker-8")
+    assert desk.claim_run("run-2", "worker-8")
+
+
+def test_claims_of_long_ago_are_deleted_and_a_pause_is_not(desk: Controls, registry: Registry, sql: Sql) -> None:
+    desk.claim_run("run-1", "worker-1")
+    pause = registry.pause()
+    sql("UPDATE controls SET set_at = '2020-01-01 00:00:00+00'")
+    desk.claim_run("run-2", "worker-2")
+    assert len(sql("SELECT name FROM controls WHERE name LIKE 'run:%'")) == 1
+    assert registry.paused() == Pause(datetime(2020, 1, 1, tzinfo=UTC), pause.note)

@@ -16,6 +16,7 @@ from eurosky_pipeline.errors import ConflictError, SettingsError
 from eurosky_pipeline.registry.lease import LEASE_LIFETIME_S, hold_lease
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.registry import LeaseHeldError, Registry, open_registry
+from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.vault import Vault
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline_tests.conftest import Sql
@@ -37,6 +38,18 @@ def give_to_a_thief(sql: Sql, token: str) -> None:
     """What a run that took over an expired lease does to the row."""
     later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f+00")
     sql(f"UPDATE migrations SET lease_holder = 'thief', lease_expires_at = '{later}' WHERE token = :token", token=token)
+
+
+def lose_to(registry: Registry, sql: Sql, token: str, holder: str) -> None:
+    """The lease runs out, and another run comes, works and ends."""
+    while True:
+        sql("UPDATE migrations SET lease_expires_at = '2020-01-01 00:00:00+00' WHERE token = :token", token=token)
+        try:
+            registry.acquire_lease(token, holder, 60)
+        except LeaseHeldError:  # the holder has just renewed it
+            continue
+        registry.release_leases(holder)
+        return
 
 
 def test_a_lease_is_held_by_one_and_names_its_holder(registry: Registry, token: str) -> None:
@@ -197,3 +210,42 @@ def test_a_database_that_is_busy_for_a_moment_does_not_end_the_renewals(
         with pytest.raises(LeaseHeldError):
             registry.acquire_lease(token, "run-2", 60)
     impatient.close()
+
+
+def test_a_run_that_wakes_after_another_one_has_ended_can_neither_go_on_nor_change_anything(
+    registry: Registry, sql: Sql, token: str
+) -> None:
+    registry.acquire_lease(token, "run-1", 60)
+    lose_to(registry, sql, token, "run-2")
+    with pytest.raises(LeaseHeldError, match="was away for so long") as caught:
+        registry.acquire_lease(token, "run-1", 60)
+    assert caught.value.code == "attempt_over"
+    assert not registry.fail(token, SettingsError("woken"), holder="run-1")
+    migration = registry.get(token)
+    assert (migration.attempts, migration.lease_holder, migration.state) == (2, "run-2", State.PENDING_REPO)
+    assert [attempt.holder for attempt in registry.attempts_of(token)] == ["run-1", "run-2"]
+
+
+def test_its_renewal_stops_the_work_of_such_a_run(registry: Registry, sql: Sql, token: str) -> None:
+    stop = threading.Event()
+
+    def work() -> None:
+        with hold_lease(registry, token, "run-1", stop, lifetime_s=SHORT_S):
+            lose_to(registry, sql, token, "run-2")
+            stop.wait(60)
+
+    with pytest.raises(LeaseHeldError, match="was away for so long"):
+        work()
+    assert registry.get(token).attempts == 2
+
+
+def test_a_run_that_was_taken_for_lost_does_not_go_on_though_nobody_else_has_begun(
+    registry: Registry, token: str
+) -> None:
+    registry.acquire_lease(token, "run-1", 60)
+    found = registry.watch.open_attempts(10, "")[0]
+    assert registry.watch.put_right(found, datetime.now(UTC), is_startable=True) is not None
+    with pytest.raises(LeaseHeldError) as caught:
+        registry.acquire_lease(token, "run-1", 60)
+    assert caught.value.code == "attempt_over"
+    assert registry.get(token).start_wanted_at is not None  # the next one is still wanted
