@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eurosky_pipeline.cli.migrations_wanted import failed_tokens
 from eurosky_pipeline.cli.output import convert_option, json_option, moment, print_json, print_table, tell
 from eurosky_pipeline.cli.telling import tell_sinks
 
@@ -52,7 +53,9 @@ class Outcome:
 
 @click.command()
 @click.argument("tokens", nargs=-1, metavar="TOKEN…")
-@click.option("--all-failed", is_flag=True, help="Every migration in state failed.")
+@click.option(
+    "--all-failed", is_flag=True, help="Every migration in state failed, but of accounts that have a newer one."
+)
 @convert_option
 @json_option
 def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: bool | None, is_json: bool) -> None:
@@ -74,9 +77,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     from eurosky_pipeline.errors import SettingsError
     from eurosky_pipeline.orchestration.instance import prepare_instance
     from eurosky_pipeline.registry.controls import PausedError
-    from eurosky_pipeline.registry.queries import Wanted
     from eurosky_pipeline.registry.registry import LeaseHeldError, open_registry
-    from eurosky_pipeline.registry.states import State
     from eurosky_pipeline.settings import load_settings
 
     settings = load_settings()
@@ -84,15 +85,12 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     registry.require_not_paused()
     registry.purge_credentials()
     try:
-        failed = registry.each(Wanted(states=(State.FAILED,))) if all_failed else ()
-        chosen = [migration.token for migration in failed]
-        chosen = list(dict.fromkeys([*chosen, *(_taken_up(registry, token) for token in tokens)]))
+        failed = failed_tokens(registry) if all_failed else []
+        chosen = list(dict.fromkeys([*failed, *(_taken_up(registry, token) for token in tokens)]))
     except SettingsError as error:
         raise click.UsageError(error.with_hint()) from None
     if not chosen and not all_failed:
         raise click.UsageError("name at least one TOKEN, or --all-failed; `eurosky migrations list` shows them")
-    if not chosen:
-        tell("no migration is in state failed")
     if convert_legacy_blobs is not None:
         for token in chosen:
             registry.override_conversion(token, is_wanted=convert_legacy_blobs)

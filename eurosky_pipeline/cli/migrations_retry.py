@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from eurosky_pipeline.cli.migrations_rows import Done, print_done
-from eurosky_pipeline.cli.output import convert_option, json_option, tell
+from eurosky_pipeline.cli.migrations_wanted import failed_tokens
+from eurosky_pipeline.cli.output import convert_option, json_option
 from eurosky_pipeline.cli.passwords import password_of
 from eurosky_pipeline.errors import EuroskyError
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("tokens", nargs=-1, metavar="TOKEN…")
-@click.option("--all-failed", is_flag=True, help="Every migration in state failed.")
+@click.option(
+    "--all-failed", is_flag=True, help="Every migration in state failed, but of accounts that have a newer one."
+)
 @click.option(
     "--destination-password-env",
     metavar="VAR",
@@ -53,7 +56,6 @@ def retry(
     Exit code: 0 all are back · 1 at least one is not
     """
     from eurosky_pipeline.registry.registry import open_registry
-    from eurosky_pipeline.registry.states import State
     from eurosky_pipeline.registry.vault import Side
     from eurosky_pipeline.settings import load_settings
 
@@ -62,14 +64,12 @@ def retry(
     variables = {Side.DESTINATION: destination_password_env, Side.SOURCE: source_password_env}
     passwords = {side: password_of(variable) for side, variable in variables.items() if variable}
     registry = open_registry(load_settings())
-    failed = [migration.token for migration in registry.find([State.FAILED])] if all_failed else []
+    failed = failed_tokens(registry) if all_failed else []
     chosen = list(dict.fromkeys([*tokens, *failed]))
     for side in passwords:
         _check_one_host(registry, chosen, side)
     done = [_retried(registry, token, passwords, is_conversion_wanted=convert_legacy_blobs) for token in chosen]
     registry.close()
-    if not chosen:
-        tell("no migration is in state failed")
     print_done(done, _told, is_json=is_json, is_list=all_failed or len(chosen) > 1)
     sys.exit(1 if any(each.error for each in done) else 0)
 

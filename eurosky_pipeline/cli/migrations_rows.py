@@ -91,6 +91,7 @@ def row(migration: Migration) -> dict[str, Any]:
         "did": migration.did,
         "handle": migration.handle,
         "state": str(migration.state),
+        "error_code": migration.error_code,
         "resume_at": moment(migration.resume_at),
         "source_pds": migration.source_pds,
         "destination_pds": migration.destination_pds,

@@ -1,4 +1,4 @@
-"""Which migrations a command is about: the options that `list` and `export` share."""
+"""Which migrations a command is about: the options that `list` and `export` share, and `--all-failed`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from eurosky_pipeline.cli.durations import DURATION
+from eurosky_pipeline.cli.output import tell
 
 if TYPE_CHECKING:
     from eurosky_pipeline.registry.queries import Wanted
+    from eurosky_pipeline.registry.registry import Registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
@@ -55,3 +57,19 @@ def wanted_of(
         created_before=None if older_than is None else now - older_than,
         created_after=None if newer_than is None else now - newer_than,
     )
+
+
+def failed_tokens(registry: Registry) -> list[str]:
+    """What `--all-failed` means: those that failed, the oldest first. One whose account was registered anew since is
+    left as it is, which is told."""
+    from eurosky_pipeline.registry.queries import Wanted
+    from eurosky_pipeline.registry.states import State
+
+    failed = (State.FAILED,)
+    found = [migration.token for migration in registry.each(Wanted(states=failed, is_outdated=False))]
+    left = sum(1 for _ in registry.each(Wanted(states=failed, is_outdated=True)))
+    if left:
+        tell(f"failed, and left so: {left}, of accounts that have newer migrations")
+    elif not found:
+        tell("no migration is in state failed")
+    return found

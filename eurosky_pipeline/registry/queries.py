@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, exists, or_, select
 
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.patience import patient
@@ -33,6 +33,7 @@ class Wanted:
         host: base URL of the source or of the destination, as the host policy spells it.
         created_before, created_after: registered before, or not before, that moment.
         is_untried: no run has ever worked on it.
+        is_outdated: its account has, or has not, another migration that is active, or a later one not given up.
         after: those that come later in the order than this place.
     """
 
@@ -41,6 +42,7 @@ class Wanted:
     created_before: datetime | None = None
     created_after: datetime | None = None
     is_untried: bool = False
+    is_outdated: bool | None = None
     after: Place | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -55,6 +57,8 @@ class Wanted:
             found.append(columns.created_at >= self.created_after)
         if self.is_untried:
             found.append(columns.attempts == 0)
+        if self.is_outdated is not None:
+            found.append(_has_newer() if self.is_outdated else ~_has_newer())
         if self.after is not None:
             found.append(_is_after(self.after))
         return found
@@ -100,3 +104,17 @@ def _is_after(place: Place) -> ColumnElement[bool]:
     # the first condition alone would do, and cannot be looked up in the index
     created, token = migrations.c.created_at, migrations.c.token
     return and_(created >= place.created_at, or_(created > place.created_at, token > place.token))
+
+
+def _has_newer() -> ColumnElement[bool]:
+    this, other = migrations.c, migrations.alias("other")
+    columns = other.c
+    is_later = or_(
+        columns.created_at > this.created_at, and_(columns.created_at == this.created_at, columns.token > this.token)
+    )
+    is_newer = or_(columns.state.not_in(INACTIVE), and_(columns.state != State.CANCELLED, is_later))
+    return exists(
+        select(columns.token)
+        .where(columns.did == this.did, columns.token != this.token, is_newer)
+        .correlate(migrations)
+    )

@@ -71,7 +71,9 @@ def test_all_failed_is_one_run_of_the_whole_chain_for_each_of_them_and_for_no_ot
     def add(name: str) -> str:
         return registry.add(NewMigration(f"did:web:{name}.example", NO_HOST, "https://new.example"), {}).token
 
-    failed, pending = [add("a"), add("b")], add("c")
+    outdated, failed, pending = add("a"), [add("d"), add("b")], add("c")
+    assert registry.fail(outdated, FatalError("no", code="wrong_password"))
+    failed.append(add("a"))
     for token in failed:
         assert registry.fail(token, FatalError("the source is away", code="unreachable"))
     done = CliRunner().invoke(migrate, ["--all-failed", failed[1], "--json"])

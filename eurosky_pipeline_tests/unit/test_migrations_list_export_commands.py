@@ -71,6 +71,11 @@ def test_the_list_has_what_its_options_leave(registry: Registry, tokens: list[st
     assert listed("--state", "completed") == []
 
 
+def test_the_list_tells_what_failed_of_what(registry: Registry, tokens: list[str]) -> None:
+    codes = [row["error_code"] for row in json.loads(run("list", "--json").stdout)]
+    assert codes == ["disk_full", None]
+
+
 @pytest.mark.parametrize(
     "arguments", [("--state", "gone"), ("--older-than", "soon"), ("--limit", "0"), ("--newer-than", "2")]
 )

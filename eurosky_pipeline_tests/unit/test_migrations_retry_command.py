@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,34 @@ def test_all_that_failed_are_retried_and_no_others(registry: Registry, failed: M
     again = retry("--all-failed", "--json")
     assert (again.exit_code, json.loads(again.stdout)) == (0, [])
     assert "no migration is in state failed" in again.stderr
+
+
+@pytest.mark.parametrize("later", [State.PENDING_REPO, State.COMPLETED, State.FAILED, State.CANCELLED])
+def test_of_an_account_that_was_registered_anew_the_older_one_is_left_unless_the_newer_was_given_up(
+    registry: Registry, failed: Migration, later: State
+) -> None:
+    newer = registry.add(NewMigration(failed.did, "https://old.example", "https://new.example"), {}).token
+    if later is State.FAILED:
+        registry.fail(newer, FatalError("no", code="wrong_password"))
+    elif later is State.CANCELLED:
+        registry.cancel(newer)
+    elif later is State.COMPLETED:
+        for before, after in pairwise([State.PENDING_REPO, State.PENDING_BLOBS, State.PENDING_PREFS, later]):
+            registry.transition(newer, before, after)
+    done = retry("--all-failed", "--json")
+    assert done.exit_code == 0
+    wanted = {State.FAILED: [newer], State.CANCELLED: [failed.token]}.get(later, [])
+    assert [each["token"] for each in json.loads(done.stdout)] == wanted
+    is_left = "failed, and left so: 1, of accounts that have newer migrations" in done.stderr
+    assert is_left is (later is not State.CANCELLED)
+
+
+def test_of_an_account_whose_older_one_goes_on_the_failed_one_is_left(registry: Registry, failed: Migration) -> None:
+    newer = registry.add(NewMigration(failed.did, "https://old.example", "https://new.example"), {}).token
+    registry.fail(newer, FatalError("no", code="wrong_password"))
+    registry.retry(failed.token)
+    done = retry("--all-failed", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, [])
 
 
 def test_one_password_is_never_for_two_hosts(

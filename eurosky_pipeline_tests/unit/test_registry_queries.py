@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from eurosky_pipeline.errors import ConflictError
+from eurosky_pipeline.errors import ConflictError, FatalError
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.migration import NewMigration
 from eurosky_pipeline.registry.queries import Place, Wanted, each, place_of
@@ -91,3 +91,23 @@ def test_who_adds_a_did_again_is_told_the_token_of_its_active_migration(registry
     with pytest.raises(ConflictError, match=tokens[0]) as caught:
         registry.add(NewMigration("did:plc:" + "a" * 24, OLD, NEW), {})
     assert caught.value.code == "already_active"
+
+
+def test_one_is_outdated_where_its_account_has_another_that_is_active_or_a_later_one_not_given_up(
+    engine: Engine, registry: Registry, tokens: list[str]
+) -> None:
+    def again() -> str:
+        registry.fail(tokens[0], FatalError("no", code="wrong_password"))
+        return registry.add(NewMigration("did:plc:" + "a" * 24, OLD, NEW), {}).token
+
+    def outdated() -> list[str]:
+        return [found.token for found in each(engine, Wanted(is_outdated=True))]
+
+    assert outdated() == []
+    newer = again()
+    assert outdated() == [tokens[0]]
+    registry.cancel(newer)
+    assert outdated() == []
+    registry.retry(tokens[0])
+    assert outdated() == [newer]
+    assert [found.token for found in each(engine, Wanted(is_outdated=False))] == tokens
