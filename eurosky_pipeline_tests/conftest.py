@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,18 @@ from eurosky_pipeline.settings import Settings
 from eurosky_pipeline_tests.postgres import PostgresServer, running_postgres, settings_of
 
 Sql = Callable[..., list[Any]]
+_OURS = ("EUROSKY", "DAGSTER")
+
+
+@pytest.fixture(autouse=True)
+def _settings_as_they_were() -> Iterator[None]:
+    """What a test, or what it calls, puts into the environment is gone when it ends: `prepare_instance` names Dagster's
+    folder there, and the next test would look into it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+    yield
+    for name in [name for name in os.environ if name.startswith(_OURS) and name not in before]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
