@@ -142,7 +142,7 @@ def _said(tick: InstigatorTick) -> str:
     elif tick.skip_reason:
         words = tick.skip_reason
     else:
-        words = f"{len(tick.run_ids)} runs asked for" if tick.run_ids else ""
+        words = f"runs asked for: {len(tick.run_ids)}" if tick.run_ids else ""
     return " ".join(words.split())[:_MAX_SAID]
 
 

@@ -20,17 +20,24 @@ class RegistryResource(ConfigurableResource[Registry]):
     """The migrations' registry; lets go of the run's leases when the run ends, in whatever way."""
 
     _registry: Registry = PrivateAttr()
+    _is_stopped: bool = PrivateAttr(default=False)
 
     def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        self._is_stopped = False
         self._registry = open_registry(load_settings(), patience_s=PATIENCE_S)
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         if context.run is not None:
-            self._registry.release_leases(context.run.run_id)
+            self._registry.release_leases(context.run.run_id, is_stopped=self._is_stopped)
         self._registry.close()
 
     def opened(self) -> Registry:
         return self._registry
+
+    def note_stop(self) -> None:
+        """The run's work was broken off. It is put down when the run lets go of its leases, and not before: of a run
+        that is killed until then, the attempt is still open, and known to be lost by that."""
+        self._is_stopped = True
 
 
 class WorkspaceResource(ConfigurableResource["WorkspaceResource"]):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from dagster import AssetExecutionContext, Failure, RetryRequested
+from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, Failure, RetryRequested
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from eurosky_pipeline.artifacts.workspace import Workspace
@@ -108,7 +108,8 @@ def migration_step(
             _tag_run(context, migration)
             try:
                 yield Step(migration, registry, workspace.of(token, stop), stop, _foreground(context))
-            except (StoppedError, MigrationCancelled):
+            except (StoppedError, MigrationCancelled, DagsterExecutionInterruptedError):
+                registry_resource.note_stop()
                 raise
             except EuroskyError as error:
                 _go_on_if_worthwhile(context, registry, error, stop)

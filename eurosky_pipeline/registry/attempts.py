@@ -13,12 +13,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
+from eurosky_pipeline.errors import StoppedError
 from eurosky_pipeline.registry.outbox import EndedRun, tell_ended
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.tables import attempts, migrations
 
 RUN_LOST = "run_lost"
 """Code of an attempt whose run has ended without a word: killed, or its machine."""
+STOPPED_BEFORE_END = StoppedError("its run was stopped before its end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Attempt:
         holder: the run's id.
         started_in, ended_in: the migration's state then; the second is None of one that is under way, or was lost.
         ended_at: None as long as it is under way; of one that was lost, when its lease ran out.
-        error_code, error_text: why it failed, was put off or was lost; None of one that came to its end.
+        error_code, error_text: why it failed, was put off, stopped or lost; None of one that came to its end.
     """
 
     number: int
@@ -98,10 +100,19 @@ def end_attempt(connection: Connection, token: str, state: State, code: str, tex
     _end(connection, attempts.c.token == token, values)
 
 
-def end_attempts(connection: Connection, holder: str, now: datetime) -> None:
-    """The run is over; what it has not told to have failed or to wait ends in the state that it has reached."""
+def end_attempts(connection: Connection, holder: str, now: datetime, *, is_stopped: bool = False) -> None:
+    """The run is over; what it has not told to have failed or to wait ends in the state that it has reached.
+
+    Args:
+        is_stopped: its work was broken off; that a person has cancelled the migration says more.
+    """
     state = select(migrations.c.state).where(migrations.c.token == attempts.c.token).scalar_subquery()
-    _end(connection, attempts.c.holder == holder, {"ended_at": now, "ended_in": state})
+    values = {"ended_at": now, "ended_in": state}
+    own = attempts.c.holder == holder
+    if is_stopped:
+        why = {"error_code": STOPPED_BEFORE_END.code, "error_text": STOPPED_BEFORE_END.message}
+        _end(connection, own & (state != State.CANCELLED), {**values, **why})
+    _end(connection, own, values)
 
 
 def _end(connection: Connection, which: ColumnElement[bool], values: Mapping[str, Any]) -> None:

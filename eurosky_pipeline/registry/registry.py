@@ -296,11 +296,15 @@ class Registry:
         return any(found)  # also of a try whose answer was lost: the one after it finds the holder there
 
     @patient
-    def release_leases(self, holder: str) -> None:
-        """Let go of everything that this holder holds; what it was asked to stop is cancelled by that."""
+    def release_leases(self, holder: str, *, is_stopped: bool = False) -> None:
+        """Let go of everything that this holder holds; what it was asked to stop is cancelled by that.
+
+        Args:
+            is_stopped: its work was broken off; the attempts say so.
+        """
         with self._engine.begin() as connection:
             cancellation.fulfil_wishes(connection, holder, _now())
-            end_attempts(connection, holder, _now())
+            end_attempts(connection, holder, _now(), is_stopped=is_stopped)
             connection.execute(
                 update(migrations).where(migrations.c.lease_holder == holder).values(lease_expires_at=None)
             )

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, asset, materialize
+from dagster import (
+    AssetKey,
+    DagsterExecutionInterruptedError,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    Definitions,
+    asset,
+    build_sensor_context,
+    define_asset_job,
+)
+from dagster._core.definitions.partitions.context import partition_loading_context
 
 from eurosky_pipeline.definitions import build_defs
 from eurosky_pipeline.errors import PermanentError
@@ -38,16 +49,28 @@ def started_in_vain(instance: DagsterInstance, tags: dict[str, str], token: str)
     assert not result.success
 
 
-def failed_run(instance: DagsterInstance, registry: Registry, token: str, error: BaseException) -> DagsterRun:
+def failed_run(
+    instance: DagsterInstance, registry: Registry, token: str, error: BaseException, **tags: str
+) -> DagsterRun:
     """A run that has begun to work, and fails of this."""
 
-    @asset(partitions_def=MIGRATIONS)
+    @asset(partitions_def=MIGRATIONS, name="transferred_blobs")
     def working() -> None:
         raise error
 
-    result = materialize([working], instance=instance, partition_key=token, raise_on_error=False)
+    @asset(partitions_def=MIGRATIONS)
+    def beside() -> None: ...
+
+    definitions = Definitions(assets=[working, beside], jobs=[define_asset_job("both")])
+    result = definitions.resolve_job_def("both").execute_in_process(
+        asset_selection=[working.key],
+        instance=instance,
+        partition_key=token,
+        raise_on_error=False,
+        tags={f"dagster/{name}": value for name, value in tags.items()},
+    )
     registry.acquire_lease(token, result.run_id, 90)
-    registry.release_leases(result.run_id)
+    registry.release_leases(result.run_id, is_stopped=isinstance(error, DagsterExecutionInterruptedError))
     run = instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.status is DagsterRunStatus.FAILURE
@@ -85,8 +108,6 @@ def test_a_run_that_failed_outside_our_steps_makes_it_failed_without_what_the_li
 def test_an_interrupted_run_is_followed_by_another(
     instance: DagsterInstance, registry: Registry, migration: Migration
 ) -> None:
-    from dagster._core.errors import DagsterExecutionInterruptedError
-
     failed_run(instance, registry, migration.token, DagsterExecutionInterruptedError())
     assert asked_for(new_migrations, instance) == []
     said(migration_failed, instance)
@@ -95,6 +116,51 @@ def test_an_interrupted_run_is_followed_by_another(
     launched(instance, request)
     said(migration_failed, instance)
     assert asked_for(new_migrations, instance) == []
+
+
+def finish(registry: Registry, token: str) -> None:
+    registry.transition(token, State.PENDING_REPO, State.PENDING_BLOBS)
+    registry.transition(token, State.PENDING_BLOBS, State.PENDING_PREFS)
+
+
+def test_what_a_stop_has_broken_off_of_a_backfill_over_finished_ones_is_asked_for_again_as_it_was(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    finish(registry, migration.token)
+    run = failed_run(instance, registry, migration.token, DagsterExecutionInterruptedError(), backfill="abc")
+    context = build_sensor_context(instance=instance, definitions=build_defs(), sensor_name="migration_failed")
+    with partition_loading_context(dynamic_partitions_store=instance):
+        (request,) = migration_failed.evaluate_tick(context).run_requests or []
+    assert request.asset_selection == [AssetKey("transferred_blobs")]
+    assert (request.partition_key, request.tags["dagster/backfill"]) == (migration.token, "abc")
+    assert run.run_id in (request.run_key or "")
+    assert registry.get(migration.token).state is State.PENDING_PREFS
+    launched(instance, request)
+    assert asked_for(migration_failed, instance) == []
+
+
+def test_what_was_broken_off_of_no_backfill_or_has_failed_otherwise_is_not_asked_for_again(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    finish(registry, migration.token)
+    failed_run(instance, registry, migration.token, DagsterExecutionInterruptedError())
+    assert asked_for(migration_failed, instance) == []
+    failed_run(instance, registry, migration.token, ZeroDivisionError(), backfill="abc")
+    assert asked_for(migration_failed, instance) == []
+    assert registry.get(migration.token).state is State.PENDING_PREFS
+
+
+def test_in_a_pause_nothing_is_asked_for_and_nothing_is_forgotten(
+    instance: DagsterInstance, registry: Registry, migration: Migration
+) -> None:
+    finish(registry, migration.token)
+    failed_run(instance, registry, migration.token, DagsterExecutionInterruptedError(), backfill="abc")
+    registry.pause()
+    result, cursor = tick(migration_failed, instance)
+    assert "nothing is started" in str(getattr(result, "skip_message", ""))
+    assert cursor is None
+    registry.end_pause()
+    assert len(asked_for(migration_failed, instance)) == 1
 
 
 @pytest.mark.parametrize("code", ["lease_held", "cancelled", "rate_limited"])

@@ -67,7 +67,7 @@ def test_the_last_tick_is_told_in_one_line() -> None:
             )
             (row,) = look(instance, ["new_migrations"])
             assert row.last_tick is not None
-            expected = "no migration to start" if status is TickStatus.SKIPPED else "2 runs asked for"
+            expected = "no migration to start" if status is TickStatus.SKIPPED else "runs asked for: 2"
             assert (row.last_tick.said, row.last_tick.at.year) == (expected, 2023)
 
 

@@ -18,7 +18,7 @@ from dagster import (
     in_process_executor,
 )
 
-from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, SettingsError
+from eurosky_pipeline.errors import EuroskyError, FatalError, PermanentError, SettingsError, StoppedError
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
@@ -140,11 +140,19 @@ def test_a_failed_migration_is_taken_up_again(migration: Migration, registry: Re
     assert registry.get(migration.token).error_code is None
 
 
-def test_a_termination_changes_no_state_and_frees_the_migration(migration: Migration, registry: Registry) -> None:
-    def work(_: Step) -> None:
-        raise DagsterExecutionInterruptedError
+@pytest.mark.parametrize("error", [DagsterExecutionInterruptedError(), StoppedError("asked to stop")], ids=["", "own"])
+def test_a_termination_changes_no_state_and_frees_the_migration(
+    migration: Migration, registry: Registry, error: BaseException
+) -> None:
+    def work(step: Step) -> None:
+        (at_work,) = registry.attempts_of(step.token)
+        assert at_work.ended_at is None
+        raise error
 
     run, _, _ = run_step(migration.token, work)
+    (attempt,) = registry.attempts_of(migration.token)
+    assert (attempt.error_code, attempt.ended_in) == ("stopped", State.PENDING_REPO)
+    assert attempt.error_text == "its run was stopped before its end"
     assert run.status is DagsterRunStatus.FAILURE
     after = registry.get(migration.token)
     assert (after.state, after.error_code, after.lease_expires_at) == (State.PENDING_REPO, None, None)

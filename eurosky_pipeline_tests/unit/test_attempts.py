@@ -75,10 +75,22 @@ def test_a_run_that_was_killed_ends_when_its_lease_ran_out_and_another_takes_ove
     assert going.ended_at is None
 
 
-def test_a_run_that_was_given_up_ends_as_cancelled(registry: Registry, token: str) -> None:
+def test_a_run_that_was_stopped_says_so_unless_it_has_said_more(registry: Registry, token: str) -> None:
+    registry.acquire_lease(token, "run-1", 60)
+    registry.release_leases("run-1", is_stopped=True)
+    registry.acquire_lease(token, "run-2", 60)
+    registry.fail(token, ERROR, holder="run-2")
+    registry.release_leases("run-2", is_stopped=True)
+    stopped, failed = registry.attempts_of(token)
+    assert ends([stopped, failed]) == [("run-1", State.PENDING_REPO, "stopped"), ("run-2", State.FAILED, "gone")]
+    assert stopped.error_text == "its run was stopped before its end"
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_run_that_was_given_up_ends_as_cancelled(registry: Registry, token: str, is_stopped: bool) -> None:
     registry.acquire_lease(token, "run-1", 60)
     registry.request_cancel(token)
-    registry.release_leases("run-1")
+    registry.release_leases("run-1", is_stopped=is_stopped)
     assert ends(registry.attempts_of(token)) == [("run-1", State.CANCELLED, None)]
 
 

@@ -1,5 +1,5 @@
 """`migration_failed`: runs that failed without having told the registry, so that a migration does not stay pending of
-which nobody knows that nothing comes of it.
+which nobody knows that nothing comes of it; and what a stop has broken off of a backfill over finished ones.
 
 Dagster's own run failure sensors forget a failure that they could not deal with, and begin with those that come after
 their first tick. This one looks at the failed runs themselves, from where it has got to, and nothing is lost by looking
@@ -14,19 +14,26 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     DefaultSensorStatus,
+    RunRequest,
     RunsFilter,
     SensorEvaluationContext,
+    SensorResult,
     SkipReason,
     sensor,
 )
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.dagster_run import RunRecord
-from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 from dagster_shared.error import SerializableErrorInfo
 
 from eurosky_pipeline.errors import FatalError
+from eurosky_pipeline.orchestration.jobs import migrate_account
+from eurosky_pipeline.orchestration.lanes import LANE_TAG
 from eurosky_pipeline.orchestration.sensors import starts
 from eurosky_pipeline.orchestration.sensors.new_migrations import WANTED_AT_TAG
+from eurosky_pipeline.registry.attempts import STOPPED_BEFORE_END
 from eurosky_pipeline.registry.migration import Migration, is_token
+from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.watch import Watch, open_watch
 from eurosky_pipeline.registry.wishes import STARTABLE
 from eurosky_pipeline.settings import load_settings
@@ -59,13 +66,14 @@ class Failure:
 
 
 @sensor(
+    job=migrate_account,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
     description="Marks migrations failed whose runs failed without a word to the registry, or came to nothing "
-    f"{starts.MAX_STARTS_IN_VAIN} times before their first step.",
+    f"{starts.MAX_STARTS_IN_VAIN} times before their first step. Asks again for what a stop has broken off.",
 )
-def migration_failed(context: SensorEvaluationContext) -> SkipReason:
-    """One tick."""
+def migration_failed(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    """One tick. In a pause it asks for nothing, and looks at the same runs again when that is over."""
     now = datetime.now(UTC)
     since = _moment(context.cursor) or now - FIRST_LOOK
     filters = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since - OVERLAP)
@@ -74,18 +82,25 @@ def migration_failed(context: SensorEvaluationContext) -> SkipReason:
         token: record for record in records if is_token(token := record.dagster_run.tags.get(PARTITION_NAME_TAG, ""))
     }
     told: list[str] = []
+    again: list[RunRequest] = []
+    pause = None
     if newest:
         watch = open_watch(load_settings())
         try:
+            pause = watch.paused()
             migrations = watch.find(newest)
             begun = watch.begun([record.dagster_run.run_id for record in newest.values()])
             for token, record in newest.items():
                 migration, attempt = migrations.get(token), begun.get(record.dagster_run.run_id)
-                if migration is None or migration.state not in STARTABLE:
+                if migration is None or migration.state not in {*STARTABLE, State.PENDING_PREFS}:
                     continue
                 if starts.is_under_way(context.instance, token):
                     continue
-                if attempt is None:
+                if migration.state is State.PENDING_PREFS:
+                    request = _broken_off(context.instance, migration, record, is_begun=attempt is not None)
+                    again += [request] if request else []
+                    line = None
+                elif attempt is None:
                     line = _in_vain(context.instance, watch, migration, record, now)
                 else:
                     line = _begun(context.instance, watch, migration, record, attempt, now)
@@ -94,11 +109,37 @@ def migration_failed(context: SensorEvaluationContext) -> SkipReason:
                     told.append(token)
         finally:
             watch.close()
+    if again and pause:
+        return SkipReason(f"nothing is started: {pause}")
     if records:
         last = records[-1].update_timestamp.replace(tzinfo=UTC)
         is_full = len(records) == _MAX_RUNS  # or the next tick would see the same
         context.update_cursor(max(since, last + OVERLAP if is_full else last).isoformat())
+    if again:
+        context.log.info(f"runs of finished migrations that a stop has broken off, asked for again: {len(again)}")
+        return SensorResult(run_requests=again)
     return SkipReason(f"{len(told)} migrations were told of their run's failure ({len(records)} runs looked at)")
+
+
+def _broken_off(
+    instance: DagsterInstance, migration: Migration, record: RunRecord, *, is_begun: bool
+) -> RunRequest | None:
+    """The same once more, where this is the last run of a finished migration, part of a backfill, and interrupted.
+
+    A finished migration needs no run, so that none is wanted by the registry: it is the backfill that does.
+    """
+    run = record.dagster_run
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    if backfill_id is None or (is_begun and migration.lease_holder != run.run_id):
+        return None
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is not None and backfill.status in (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED):
+        return None
+    if not _failure(instance, run.run_id).is_interrupted:
+        return None
+    kept = {tag: run.tags[tag] for tag in (BACKFILL_ID_TAG, LANE_TAG) if tag in run.tags}
+    request = starts.request(migration, f"again/{run.run_id}", kept)
+    return request.with_replaced_attrs(asset_selection=sorted(run.asset_selection or ()) or None)
 
 
 def _is_of_older_wish(migration: Migration, record: RunRecord) -> bool:
@@ -139,7 +180,8 @@ def _begun(
     """The run has worked on the migration. One whose attempt has not ended is for `stuck_migrations`."""
     ended_at, error_code = attempt
     token, run_id = migration.token, record.dagster_run.run_id
-    if ended_at is None or error_code is not None or migration.lease_holder != run_id:
+    is_told = error_code not in (None, STOPPED_BEFORE_END.code)
+    if ended_at is None or is_told or migration.lease_holder != run_id:
         return None
     if migration.start_wanted_at is not None:  # it was none any more when the run began: somebody has brought it back
         return None
