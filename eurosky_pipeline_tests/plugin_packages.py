@@ -50,6 +50,16 @@ BROKEN = {
     "is no Python": ("def broken(:\n", "cannot be imported: SyntaxError"),
     "lacks a module": ("import module_that_nobody_has\n", "cannot be imported: ModuleNotFoundError"),
     "leaves": ("raise SystemExit(3)\n", "cannot be imported: SystemExit: 3"),
+    "panics": ("raise type('Panic', (BaseException,), {})('no')\n", "cannot be imported: Panic: no"),
+    "interrupts": ("raise KeyboardInterrupt\n", "cannot be imported: KeyboardInterrupt"),
+    "interrupts when asked": (
+        f"{HEAD}\n@hookimpl\ndef eurosky_record_transforms():\n    raise KeyboardInterrupt\n",
+        "fails in eurosky_record_transforms: KeyboardInterrupt",
+    ),
+    "offers what interrupts": (
+        offering("Shy()", before="class Shy:\n    @property\n    def name(self): raise KeyboardInterrupt"),
+        "offers what cannot be looked at: KeyboardInterrupt",
+    ),
     "has no hook": ("def eurosky_record_transforms():\n    return []\n", "implements no hook"),
     "has a hook that there is not": (
         f"{HEAD}\n@hookimpl\ndef eurosky_record_transform():\n    return []\n",

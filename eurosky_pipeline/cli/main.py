@@ -72,6 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     # a service manager's stop, and a terminal that goes away, are as clean as Ctrl-C; Dagster knows SIGTERM only
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    # plugins of pydantic's would be looked for among all that is installed, however damaged, and see our settings
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code: Any
     try:
         code = cli(args=words, prog_name="eurosky", standalone_mode=False)

@@ -171,7 +171,10 @@ class _Report:
         if self.rejected_count > len(self._shown):
             click.echo(f"and {self.rejected_count - len(self._shown):,} more: --json has them all")
         if self.added and not self._is_dry_run:
-            tell("`eurosky migrate TOKEN` runs one now; `eurosky migrations list` has their tokens")
+            tell(
+                "`eurosky up` starts them by itself where it runs; `eurosky migrate TOKEN` runs one now, and `eurosky "
+                "migrations list` has their tokens"
+            )
 
 
 def _password(side: str, variable: str | None, *, is_asked: bool) -> SecretStr | None:

@@ -19,6 +19,7 @@ from eurosky_pipeline.convert.output import ConvertedFile
 from eurosky_pipeline.convert.reach import Reach, affected_records, count_records, reach
 from eurosky_pipeline.convert.scan import ScannedCar, Scanner
 from eurosky_pipeline.convert.tree import patch_tree
+from eurosky_pipeline.plugins.foreign import let_interruption_through
 from eurosky_pipeline.plugins.record_transforms import (
     RecordTransform,
     TransformContext,
@@ -222,7 +223,8 @@ def _scanner(transform: RecordTransform) -> Scanner:
     def scan(block: bytes) -> bool:
         try:
             return bool(transform.scan(block))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            let_interruption_through(error)
             raise transform_failure(transform, "while it looked through the blocks", error) from error
 
     return transform.needle, scan
@@ -232,7 +234,8 @@ def _prepare(transforms: Sequence[RecordTransform], context: TransformContext) -
     for transform in transforms:
         try:
             transform.prepare(context)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            let_interruption_through(error)
             raise transform_failure(transform, f"to prepare for {context.did}", error) from error
 
 
@@ -271,7 +274,8 @@ def _summary(transforms: Sequence[RecordTransform]) -> tuple[tuple[str, str, Map
     for transform in transforms:
         try:
             counts = {str(name): int(count) for name, count in transform.counts().items()}
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            let_interruption_through(error)
             raise transform_failure(transform, "when it was asked for its counts", error) from error
         found.append((transform.name, transform.version, counts))
     return tuple(found)

@@ -16,7 +16,7 @@ from eurosky_pipeline.atproto.cid import Cid, CidError, cid_of, parse_cid
 from eurosky_pipeline.atproto.indexed_car import RepoError
 from eurosky_pipeline.convert.strong_refs import CID_TEXTS, own_prefix, own_refs
 from eurosky_pipeline.errors import EuroskyError, IntegrityError
-from eurosky_pipeline.plugins.foreign import told
+from eurosky_pipeline.plugins.foreign import let_interruption_through, told
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, TransformFailedError
 
 PutBlock = Callable[[Cid, bytes], None]
@@ -73,7 +73,8 @@ class Fold:
                 for transform in self._transforms:
                     try:
                         transform.survey(record)
-                    except (Exception, SystemExit) as error:
+                    except BaseException as error:
+                        let_interruption_through(error)
                         raise self._failure(transform, key, error) from error
 
     def run(self, put: PutBlock) -> dict[bytes, bytes]:
@@ -176,7 +177,8 @@ class Fold:
         for transform in self._transforms:
             try:
                 record = transform.transform(self._prefix + key, record)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                let_interruption_through(error)
                 raise self._failure(transform, key, error) from error
             if type(record) is not dict:
                 raise TransformFailedError(

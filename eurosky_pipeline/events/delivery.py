@@ -17,7 +17,7 @@ from typing import Final
 
 from eurosky_pipeline.errors import EuroskyError, TransientError
 from eurosky_pipeline.plugins.event_sinks import Event, EventSink
-from eurosky_pipeline.plugins.foreign import TooSlow, within
+from eurosky_pipeline.plugins.foreign import TooSlow, kind_of, within
 from eurosky_pipeline.plugins.manager import load_event_sinks
 from eurosky_pipeline.plugins.offers import Plugins
 from eurosky_pipeline.registry.controls import one_line
@@ -154,8 +154,8 @@ def _is_configured(sink: EventSink, faults: dict[str, str]) -> bool:
         return within(SINK_TIMEOUT_S, sink.is_configured)
     except EuroskyError as error:
         faults[sink.name] = error.with_hint()
-    except (Exception, SystemExit) as error:
-        faults[sink.name] = f"it has raised {type(error).__name__}"
+    except Exception as error:
+        faults[sink.name] = f"it has raised {kind_of(error)}"
     return False
 
 
@@ -211,8 +211,8 @@ def _tried(sink: EventSink, pending: Pending) -> Result:
         return _again(event, attempts, f"it has not come back within {SINK_TIMEOUT_S:.0f} s", None)
     except EuroskyError as error:
         return Result(event.id, DeliveryOutcome.GIVEN_UP, attempts, None, _nameless(error.message, event))
-    except (Exception, SystemExit) as error:  # its text may be anything
-        return Result(event.id, DeliveryOutcome.GIVEN_UP, attempts, None, f"it has raised {type(error).__name__}")
+    except Exception as error:  # its text may be anything
+        return Result(event.id, DeliveryOutcome.GIVEN_UP, attempts, None, f"it has raised {kind_of(error)}")
     return Result(event.id, DeliveryOutcome.DELIVERED, attempts)
 
 

@@ -18,6 +18,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,9 +41,11 @@ MAX_ANSWER_BYTES: Final = 1024
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105
 _LEAST_KEY_BYTES: Final = 24
 _MOST_KEY_BYTES: Final = 64
-_OF_THE_ADDRESS: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 426, 429})
+_OF_THE_ADDRESS: Final = frozenset({401, 403, 404, 405, 407, 408, 410, 421, 425, 426, 429})
 """Refusals that say nothing of this event: the address or the key is wrong, or the time. They are tried again, so that
 a slip in the settings loses nothing."""
+_DECADES: Final = re.compile(r"[0-9]{10,}(\.[0-9]*)?|[0-9]+(\.[0-9]*)?e\+?[0-9]+", re.ASCII | re.IGNORECASE)
+"""Other parts of the program take such a number for a moment in Unix seconds, as some hosts do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,12 @@ def _host_of(url: str, *, is_plain_allowed: bool) -> str:
         raise SettingsError(
             "EUROSKY_WEBHOOK_URL is no URL", code="webhook_url", hint="like https://hooks.example.com/eurosky"
         )
+    if "@" in parts.netloc:  # it would be sent with every event, and stand in every proxy's log
+        raise SettingsError(
+            "EUROSKY_WEBHOOK_URL holds a user name or a password",
+            code="webhook_url",
+            hint="take them out: the signature is what proves who sends",
+        )
     try:
         is_own = host == "localhost" or is_loopback(host)
     except ValueError:
@@ -224,11 +233,17 @@ def _read_a_little(response: httpx.Response) -> None:
 
 def _judge(host: str, status: int, headers: Mapping[str, str]) -> None:
     """2xx is delivered. What fails for a reason that is not the event's may pass; the rest is refused for good."""
-    from eurosky_pipeline.xrpc.rate_limit import retry_after_s
-
     if 200 <= status < 300:
         return
     text = f"the webhook on {host} answers {status}"
     if 400 <= status < 500 and status not in _OF_THE_ADDRESS:
         raise PermanentError(text, code="webhook_refused")
-    raise TransientError(text, code="webhook_unavailable", retry_after_s=retry_after_s(headers))
+    raise TransientError(text, code="webhook_unavailable", retry_after_s=_asked_s(headers))
+
+
+def _asked_s(headers: Mapping[str, str]) -> float | None:
+    """How long to wait. A number of decades is meant, too: whoever waits has a longest wait."""
+    from eurosky_pipeline.xrpc.rate_limit import MAX_RETRY_AFTER_S, retry_after_s
+
+    asked = headers.get("retry-after", "").strip()
+    return MAX_RETRY_AFTER_S if _DECADES.fullmatch(asked) else retry_after_s(headers)

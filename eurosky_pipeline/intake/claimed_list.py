@@ -36,7 +36,7 @@ from eurosky_pipeline.intake.folder import (
 from eurosky_pipeline.intake.json_rows import read_json_lines
 from eurosky_pipeline.intake.lines import Lines
 from eurosky_pipeline.intake.rows import MAX_ROW_BYTES, Rejected, Row, one_line
-from eurosky_pipeline.plugins.intake_sources import Reply
+from eurosky_pipeline.plugins.intake_sources import ACCOUNT_FIELDS, Reply
 
 MAX_LIST_BYTES: Final = 64 * 1024 * 1024
 PROGRESS, OUTCOMES, ROWS = ".progress.json", ".outcomes", ".rows"
@@ -106,7 +106,7 @@ class ClaimedList:
             try:
                 yield from self._left(file)
             except SettingsError as error:
-                self._give_up(error.with_hint())
+                self._give_up(_fault_of(error))
                 return
         self.is_drawn = True
 
@@ -295,6 +295,13 @@ def sweep(folder: Folder) -> None:
             if name.endswith(suffix) and name.removesuffix(suffix) not in names:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder.taking)
+
+
+def _fault_of(error: SettingsError) -> str:
+    """Of a list as such. No variable of the environment can be named here, and none is offered."""
+    if error.code == "list_columns":
+        return f"{error.message} → the columns are {', '.join(ACCOUNT_FIELDS)}"
+    return error.with_hint()
 
 
 def _progress(folder: Folder, name: str) -> Progress:

@@ -173,6 +173,12 @@ def claim(folder: Folder, name: str) -> str:
     moment = datetime.now(UTC).strftime(_MOMENT)
     claimed = f"{path.stem}.{moment}-{secrets.token_hex(3)}{path.suffix}"
     os.rename(name, claimed, src_dir_fd=folder.root, dst_dir_fd=folder.taking)
+    with suppress(OSError):  # another user's: the folder that it is in now is closed to others
+        descriptor = open_file(folder.taking, claimed)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
     return claimed
 
 

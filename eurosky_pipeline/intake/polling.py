@@ -19,6 +19,8 @@ from eurosky_pipeline.intake.lookup import Lookup
 from eurosky_pipeline.intake.queue import StartQueue
 from eurosky_pipeline.intake.rows import one_line
 from eurosky_pipeline.intake.turn import MAX_LINE, MAX_ORIGIN, SOURCE_BUDGET_S, Turn
+from eurosky_pipeline.plugins.apart import Apart
+from eurosky_pipeline.plugins.foreign import TooSlow, kind_of, let_interruption_through
 from eurosky_pipeline.plugins.intake_sources import MAX_CURSOR_CHARACTERS, Account, IntakeSource, Registered, Reply
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
@@ -28,8 +30,10 @@ TICK_BUDGET_S: Final = 25.0
 """Dagster gives a tick 60 s; a last batch, and a last lookup, may come after this."""
 MAX_LINES: Final = 40
 _DID: Final = re.compile(r"did:[a-z]+:[^\s'\"…]+")
-_DRAWING_S: Final = 2.0
-"""A source that takes its time for each offer has what it gave settled after so long."""
+_LEAST_NAME: Final = 8
+_WHOLE: Final = r"(?<![\w.:-]){}(?![\w:…-]|\.\w)"
+_left: Final[dict[str, Apart]] = {}
+"""The sources of this process that did not come back: while one of them hangs, none of its name is polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +122,21 @@ class Tick:
         if turn.time_left_s() <= 0:
             self.tell(f"{source.name}: not polled, the time of the tick was over; the next tick does")
             return {} if cursor is None else {source.name: cursor}
+        if source.name in _left and _left[source.name].is_running:
+            self.fault(f"{source.name}: still hangs since an earlier tick, and is not polled before that ends")
+            return {} if cursor is None else {source.name: cursor}
+        _left.pop(source.name, None)
         try:
             turn.run()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            let_interruption_through(error)
             if self.queue.error is not None or turn.is_ours:
                 raise
             self.blame(source, "failed", error)
         finally:
-            self._close(source)
+            self._close(source, turn)
+            if turn.apart.is_left:
+                _left[source.name] = turn.apart
         late_s = -turn.time_left_s()
         if late_s > SOURCE_BUDGET_S / 2:
             self.fault(f"{source.name}: went on for {late_s:.0f} s longer than it may; the others come later for it")
@@ -155,7 +166,9 @@ class Tick:
 
     def blame(self, source: IntakeSource, what: str, error: BaseException) -> None:
         """An error that is not ours is named by its kind only: its text may hold a secret."""
-        text = error.with_hint() if isinstance(error, EuroskyError) else f"an unexpected {type(error).__name__}"
+        text = error.with_hint() if isinstance(error, EuroskyError) else f"an unexpected {kind_of(error)}"
+        if isinstance(error, TooSlow):
+            text = f"it hangs, and is left behind: {error}"
         self.fault(f"{source.name}: {what}: {text}")
 
     def fault(self, line: str) -> None:
@@ -166,10 +179,10 @@ class Tick:
         else:
             self.tell(shown)
 
-    def _close(self, source: IntakeSource) -> None:
+    def _close(self, source: IntakeSource, turn: Turn) -> None:
         try:
-            source.close()
-        except (Exception, SystemExit) as error:
+            turn.close()
+        except Exception as error:
             self.blame(source, "could not be closed", error)
 
 
@@ -178,6 +191,10 @@ def _nameless(reason: str, offer: Account | Registered) -> str:
     if isinstance(offer, Account):
         for name in ("did", "handle"):
             value = offer.fields.get(name)
-            if isinstance(value, str) and len(value.strip()) > 1:
-                reason = re.sub(re.escape(value.strip().removeprefix("@")), f"its {name}", reason, flags=re.IGNORECASE)
+            if isinstance(value, str) and (word := value.strip().removeprefix("@")):
+                # what may be a word of the sentence, too, is meant only where it is quoted
+                is_name = len(word) >= _LEAST_NAME and (":" in word or "." in word)
+                around = _WHOLE if is_name else "'@?{}'"
+                put = f"its {name}" if is_name else f"'its {name}'"
+                reason = re.sub(around.format(re.escape(word)), put, reason, flags=re.IGNORECASE)
     return _DID.sub("a DID", reason)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.intake.entries import Defaults, Judge
@@ -14,6 +15,7 @@ from eurosky_pipeline.intake.intake import Outcome, Seen, settle
 from eurosky_pipeline.intake.lookup import Lookup, NotLookedUp
 from eurosky_pipeline.intake.offers import row_of
 from eurosky_pipeline.intake.rows import Rejected, Row, RowRefused, one_line
+from eurosky_pipeline.plugins.apart import Apart
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, IntakeSource, Registered, Reply
 from eurosky_pipeline.registry.intake import Verdict
 from eurosky_pipeline.registry.migration import is_token
@@ -26,11 +28,20 @@ MAX_OFFERS: Final = 5_000
 SOURCE_BUDGET_S: Final = 10.0
 LOOKUP_BUDGET_S: Final = 12.0
 """After so much of the tick no account is looked up any more: a slow host can take most of a minute."""
+LATE_S: Final = 5.0
+"""So long after its time is over a source that does not come back is left behind."""
+ANSWER_LIMIT_S: Final = 8.0
+"""How long it may take at least to hear the answers to a batch."""
+CLOSE_LIMIT_S: Final = 5.0
 BATCH_OFFERS: Final = 200
 MAX_LINE: Final = 400
 MAX_ORIGIN: Final = 160
 _DRAWING_S: Final = 2.0
 """A source that takes its time for each offer has what it gave settled after so long."""
+
+_LEAST_CALL_S: Final = 3.0
+
+T = TypeVar("T")
 
 
 class OfferError(PermanentError):
@@ -40,9 +51,10 @@ class OfferError(PermanentError):
 
 
 class Turn:
-    """One source in one tick.
+    """One source in one tick; all that it does, it does on a thread of its own. `close` it.
 
     Attributes:
+        apart: that thread.
         is_ours: what is raised just now is not the source's doing.
         is_whole: all that was drawn has been answered, so that the source's cursor may move on.
     """
@@ -56,11 +68,17 @@ class Turn:
         self._origins: dict[int, str] = {}
         self._count = 0
         self.is_ours = self.is_whole = False
+        self.apart = Apart()
+        # nothing that the source gets leads to the tick, and with it to the registry
+        self._answers: Mapping[str, Callable[..., object]] = {
+            "registered": tick.queue.next,
+            "report": lambda line: tick.tell(f"{source.name}: {line}"),
+        }
         self.context = IntakeContext(
             limit=MAX_OFFERS,
-            registered=tick.queue.next,
-            report=lambda line: tick.tell(f"{source.name}: {line}"),
-            time_left_s=self.time_left_s,
+            registered=self.apart.asking("registered"),
+            report=_as_text(self.apart.asking("report")),
+            time_left_s=_left_until(self._deadline_s),
             cursor=cursor,
         )
 
@@ -68,17 +86,31 @@ class Turn:
         return self._deadline_s - time.monotonic()
 
     def run(self) -> None:
+        """Raises: what the source raises, or TooSlow where it hangs; and what the registry raises."""
         is_whole = True
-        offers = iter(self._source.poll(self.context) or ())
+        offers = self._call(lambda: iter(self._source.poll(self.context) or ()))
         try:
-            while batch := self._drawn(offers):
+            while batch := self._call(partial(self._drawn, offers)):
                 is_whole &= self._settle(batch)
                 if not is_whole:
                     break
         finally:
-            if callable(close := getattr(offers, "close", None)):
-                close()
+            if not self.apart.is_left:
+                self._call(partial(_closed, offers), CLOSE_LIMIT_S)
         self.is_whole = is_whole
+
+    def close(self) -> None:
+        """Close the source; one that was left behind will be when it comes back. Raises as `run`."""
+        if self.apart.is_left:
+            self.apart.end(self._source.close)
+            return
+        try:
+            self._call(self._source.close, CLOSE_LIMIT_S)
+        finally:
+            self.apart.end()
+
+    def _call(self, work: Callable[[], T], least_s: float = 0.0) -> T:
+        return self.apart.call(work, max(self.time_left_s() + LATE_S, least_s, _LEAST_CALL_S), self._answers)
 
     def _drawn(self, offers: Iterator[Account | Registered]) -> list[Account | Registered]:
         """Some offers; none where the source has no more, or no more time."""
@@ -99,9 +131,15 @@ class Turn:
     def _settle(self, batch: Sequence[Account | Registered]) -> bool:
         """Whether each has its answer."""
         answers = {**self._started(batch), **self._taken(batch)}
-        for place, (reply, token, reason) in sorted(answers.items()):
-            self._tick.note(batch[place], reply, token, reason)
-            self._source.answered(batch[place], reply, token, reason)
+        told = [(batch[place], *answer) for place, answer in sorted(answers.items())]
+        for offer, reply, token, reason in told:
+            self._tick.note(offer, reply, token, reason)
+
+        def tell() -> None:
+            for offer, reply, token, reason in told:
+                self._source.answered(offer, reply, token, reason)
+
+        self._call(tell, ANSWER_LIMIT_S)
         return len(answers) == len(batch)
 
     def _started(self, batch: Sequence[Account | Registered]) -> dict[int, tuple[Reply, str | None, str]]:
@@ -151,6 +189,20 @@ class Turn:
             yield lookup
         finally:
             timer.cancel()
+
+
+def _as_text(report: Callable[[str], None]) -> Callable[[object], None]:
+    """What a source reports is made a text where it cannot hold us up."""
+    return lambda line: report(str(line))
+
+
+def _left_until(deadline_s: float) -> Callable[[], float]:
+    return lambda: deadline_s - time.monotonic()
+
+
+def _closed(offers: object) -> None:
+    if callable(close := getattr(offers, "close", None)):
+        close()
 
 
 def _answer(outcome: Outcome) -> tuple[Reply, str | None, str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any
 
 import pluggy
 
+from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.plugins import hooks
-from eurosky_pipeline.plugins.foreign import LOAD_LIMIT_S, TooSlow, shown, told, within
+from eurosky_pipeline.plugins.foreign import LOAD_LIMIT_S, TooSlow, let_interruption_through, shown, told, within
 
 _SECTION = f"[{hooks.PROJECT}]"
 
@@ -79,7 +80,7 @@ class Plugin:
             answers: list[Any] = within(LOAD_LIMIT_S, caller)
         except TooSlow as error:
             raise PluginFaultError(PluginFault(self.origin, f"hangs in {hook}: {error}", hook=hook)) from error
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             raise PluginFaultError(PluginFault(self.origin, f"fails in {hook}: {told(error)}", hook=hook)) from error
         return answers or [None]  # pluggy leaves out what is None, and here nobody else has answered
 
@@ -102,7 +103,8 @@ def load_plugins(installed: Iterable[Distribution]) -> tuple[list[Plugin], list[
             name, version = distribution.name, distribution.version
             key = re.sub(r"[-_.]+", "-", name).lower()
         except Exception as error:
-            faults.append(PluginFault(_origin_of(distribution), f"has metadata that cannot be read: {told(error)}"))
+            fault = PluginFault(_origin_of(distribution), f"has metadata that cannot be read: {told(error)}")
+            faults += [fault] if fault not in faults else []
             continue
         if key in seen:
             continue
@@ -120,14 +122,15 @@ def _load(origin: Origin, entry: EntryPoint) -> Plugin:
         module = within(LOAD_LIMIT_S, entry.load)
     except TooSlow as error:
         raise PluginFaultError(PluginFault(origin, f"hangs while it is imported: {error}")) from error
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise PluginFaultError(PluginFault(origin, f"cannot be imported: {told(error)}")) from error
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     try:
         manager.register(module, origin.plugin)
         manager.check_pending()
-    except Exception as error:
+    except BaseException as error:  # it looks at everything that the module has
+        let_interruption_through(error)
         reason = f"implements a hook wrongly, or one that this version does not have: {told(error)}"
         raise PluginFaultError(PluginFault(origin, reason)) from error
     if not manager.get_hookcallers(module):
@@ -135,9 +138,25 @@ def _load(origin: Origin, entry: EntryPoint) -> Plugin:
     return Plugin(origin, manager)
 
 
+def damaged_package_error() -> SettingsError:
+    """What to raise where a library that looks for plugins of its own cannot read what is installed."""
+    damaged = "a file of an installed package"
+    for distribution in distributions():
+        try:
+            distribution.read_text("entry_points.txt")
+        except UnicodeDecodeError:
+            damaged = f"entry_points.txt in {getattr(distribution, '_path', None) or 'an installed package'}"
+    return SettingsError(
+        f"{damaged} is no UTF-8, and whatever looks for plugins stops there",
+        code="plugin_broken",
+        hint="uninstall that package, or install it anew",
+    )
+
+
 def _origin_of(distribution: Distribution) -> Origin:
     """A package whose metadata are damaged, by as much of them as can be read."""
+    folder = getattr(getattr(distribution, "_path", None), "name", "") or "a package without a name"
     try:
-        return Origin("?", distribution.name or "a package without a name", distribution.version or "?")
+        return Origin("?", distribution.name or folder, distribution.version or "?")
     except Exception:
-        return Origin("?", "a package without a name", "?")
+        return Origin("?", folder, "?")

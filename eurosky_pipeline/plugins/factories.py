@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from eurosky_pipeline.plugins.foreign import shown, told
+from eurosky_pipeline.plugins.foreign import let_interruption_through, shown, told
 from eurosky_pipeline.plugins.hooks import Factory
 from eurosky_pipeline.plugins.kinds import Kind, Made
 
@@ -50,7 +50,8 @@ def make(kind: Kind[Made], factory: Factory[Made]) -> Made:
         made: object = factory()
         called = (getattr(made, "name", None), getattr(made, "version", None))
         flaw = kind.flaw(made)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        let_interruption_through(error)
         raise FactoryError(f"cannot make {factory.name}: {told(error)}") from error
     if not isinstance(made, kind.base):
         raise FactoryError(f"makes something else than {kind.a_base} for {factory.name}: {shown(made)}")

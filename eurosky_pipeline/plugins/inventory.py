@@ -10,7 +10,7 @@ from typing import Any
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.plugins.discovery import Origin, PluginFault
 from eurosky_pipeline.plugins.event_sinks import EventSink
-from eurosky_pipeline.plugins.foreign import prints_aside
+from eurosky_pipeline.plugins.foreign import LOAD_LIMIT_S, kind_of, prints_aside, within
 from eurosky_pipeline.plugins.intake_sources import IntakeSource
 from eurosky_pipeline.plugins.kinds import KINDS, Kind
 from eurosky_pipeline.plugins.manager import Missing, installed_plugins, load
@@ -87,13 +87,13 @@ def _try(kind: Kind[Any], name: str, plugins: Plugins) -> Use | Missing:
         return loaded.missing[0]
     try:
         with prints_aside():
-            return _use_of(loaded.made[0])
+            return within(LOAD_LIMIT_S, lambda: _use_of(loaded.made[0]))
     except EuroskyError as error:
         return Missing(name, error.code, f"the {kind.title} {name!r} is set up wrongly: {error.message}", error.hint)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         hint = f"have its plugin mended, or take it out of {kind.variable}"
         # its text is not told: whoever is set up has secrets
-        reason = f"the {kind.title} {name!r} fails: {type(error).__name__}"
+        reason = f"the {kind.title} {name!r} fails: {kind_of(error)}"
         return Missing(name, "plugin_broken", reason, hint)
 
 

@@ -17,7 +17,7 @@ from eurosky_pipeline.errors import EuroskyError, FatalError, SettingsError
 from eurosky_pipeline.plugins.discovery import PluginFault
 from eurosky_pipeline.plugins.event_sinks import EventSink
 from eurosky_pipeline.plugins.factories import FactoryError, make
-from eurosky_pipeline.plugins.foreign import prints_aside, shown
+from eurosky_pipeline.plugins.foreign import TooSlow, prints_aside, shown, within
 from eurosky_pipeline.plugins.intake_sources import IntakeSource
 from eurosky_pipeline.plugins.kinds import EVENT_SINKS, INTAKE_SOURCES, RECORD_TRANSFORMS, Kind, Made
 from eurosky_pipeline.plugins.offers import Offer, Plugins, read_plugins
@@ -29,6 +29,8 @@ DEFAULT_TRANSFORMS: Final = ("legacy_blobs",)
 MAX_TRANSFORMS: Final = 32
 """How many transforms one conversion may have."""
 
+_MAKE_LIMIT_S: Final = 10.0
+"""How long one source or sink may take to be made, which is done in every tick."""
 _SHOWN_FAULTS: Final = 5
 
 
@@ -117,7 +119,7 @@ def load(kind: Kind[Made], names: Sequence[str], *, plugins: Plugins | None = No
     found = installed_plugins() if plugins is None else plugins
     for name in dict.fromkeys(names):
         try:
-            made.append(_made(_offered(kind, name, found)))
+            made.append(_made_apart(_offered(kind, name, found)))
         except EuroskyError as error:
             missing.append(Missing(name, error.code, error.message, error.hint))
     return Loaded(tuple(made), tuple(missing))
@@ -168,6 +170,18 @@ def _made(offer: Offer[Made]) -> Made:
         raise PluginError(
             f"the {offer.kind.title} {offer.name!r} cannot be had: {offer.origin} {error}",
             hint=hint or _mend(offer.kind),
+        ) from error
+
+
+def _made_apart(offer: Offer[Made]) -> Made:
+    """The same on a thread of its own, so that one that hangs holds up nobody."""
+    try:
+        with prints_aside():
+            return within(_MAKE_LIMIT_S, lambda: _made(offer))
+    except TooSlow as error:
+        raise PluginError(
+            f"the {offer.kind.title} {offer.name!r} cannot be had: {offer.origin} hangs while it is made: {error}",
+            hint=_mend(offer.kind),
         ) from error
 
 

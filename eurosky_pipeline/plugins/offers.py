@@ -6,14 +6,23 @@ must not change what another one does, nor the reverse.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import Distribution
 from typing import Any, Final, Generic
 
 from eurosky_pipeline.plugins.discovery import Origin, Plugin, PluginFault, PluginFaultError, load_plugins
 from eurosky_pipeline.plugins.factories import FactoryError, check_factory
-from eurosky_pipeline.plugins.foreign import prints_aside, shown, told
+from eurosky_pipeline.plugins.foreign import (
+    LOAD_LIMIT_S,
+    TooSlow,
+    let_interruption_through,
+    prints_aside,
+    shown,
+    told,
+    within,
+)
 from eurosky_pipeline.plugins.hooks import Factory
 from eurosky_pipeline.plugins.kinds import KINDS, Kind, Made
 
@@ -84,13 +93,23 @@ def _offers(plugin: Plugin, kind: Kind[Any]) -> Iterator[Offer[Any] | PluginFaul
             reason = f"answers {kind.hook} with something else than a list of at most {_MAX_OFFERS}: {shown(answer)}"
             yield PluginFault(plugin.origin, reason, hook=kind.hook)
             continue
-        for factory in answer:
-            name = None
-            try:
-                name = getattr(factory, "name", None)
-                checked = check_factory(kind, factory)
-                yield Offer(kind, checked.name, checked.version, plugin.origin, checked)
-            except FactoryError as error:
-                yield PluginFault(plugin.origin, str(error), name if isinstance(name, str) else None, kind.hook)
-            except Exception as error:
-                yield PluginFault(plugin.origin, f"offers what cannot be looked at: {told(error)}", hook=kind.hook)
+        try:
+            yield from within(LOAD_LIMIT_S, partial(_checked, plugin.origin, kind, answer))
+        except TooSlow as error:
+            yield PluginFault(plugin.origin, f"offers what hangs when it is looked at: {error}", hook=kind.hook)
+
+
+def _checked(origin: Origin, kind: Kind[Any], factories: Sequence[object]) -> list[Offer[Any] | PluginFault]:
+    found: list[Offer[Any] | PluginFault] = []
+    for factory in factories:
+        name = None
+        try:
+            name = getattr(factory, "name", None)
+            checked = check_factory(kind, factory)
+            found.append(Offer(kind, checked.name, checked.version, origin, checked))
+        except FactoryError as error:
+            found.append(PluginFault(origin, str(error), name if isinstance(name, str) else None, kind.hook))
+        except BaseException as error:
+            let_interruption_through(error)
+            found.append(PluginFault(origin, f"offers what cannot be looked at: {told(error)}", hook=kind.hook))
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.events.delivery import counted
+from eurosky_pipeline.plugins.foreign import kind_of, within
 from eurosky_pipeline.plugins.manager import load_event_sinks
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
 from eurosky_pipeline.preflight.stores import is_there, reading, schema_of
@@ -15,6 +17,7 @@ from eurosky_pipeline.registry.deliveries import Standing, read_standing
 from eurosky_pipeline.settings import Settings
 
 _LONG: Final = timedelta(minutes=10)
+_SINK_LIMIT_S: Final = 5.0
 _NOBODY_TELLS: Final = "run `eurosky up`, and leave its sensor deliver_events on (`eurosky sensors`)"
 
 
@@ -25,12 +28,14 @@ def look_at_events(settings: Settings) -> list[Diagnosis]:
     faults = {missing.name: (missing.reason, missing.hint) for missing in loaded.missing}
     for sink in loaded.made:
         try:
-            if sink.is_configured():
+            if within(_SINK_LIMIT_S, sink.is_configured):
                 told.append(sink.name)
         except EuroskyError as error:
             faults[sink.name] = (f"{error.message} [{error.code}]", error.hint)
-        finally:
-            sink.close()
+        except Exception as error:  # its text may be anything
+            faults[sink.name] = (f"it has raised {kind_of(error)}", "have its plugin mended")
+        with suppress(Exception):
+            within(_SINK_LIMIT_S, sink.close)
     standings = {standing.sink: standing for standing in _standings(settings, [*told, *faults])}
     rows: list[Diagnosis] = []
     for name, (reason, hint) in faults.items():

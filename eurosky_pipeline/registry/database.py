@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from eurosky_pipeline.errors import SettingsError
+from eurosky_pipeline.plugins.discovery import damaged_package_error
 from eurosky_pipeline.registry.patience import outlast, said
 from eurosky_pipeline.settings import Settings
 
@@ -145,9 +146,12 @@ def upgrade(connection: Connection) -> None:
 
     Raises: SettingsError, code `schema_newer`: a newer program has been here. Nothing is changed.
     """
-    from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+    try:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+    except UnicodeDecodeError:  # it looks for plugins of its own
+        raise damaged_package_error() from None
 
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{_UPGRADE_WAIT_S}s'"))

@@ -172,11 +172,12 @@ def test_waits_grow_heed_the_receiver_and_end_after_a_day(registry: Registry, te
 def test_what_is_refused_is_given_up_and_named_and_the_next_one_is_sent(
     registry: Registry, tell, outbox: Outbox
 ) -> None:
-    tokens = register(registry, 4)
+    tokens = register(registry, 5)
     errors = {
         tokens[0]: PermanentError("did:web:a0.example is not wanted\n\x1b[2J", code="webhook_refused"),
         tokens[1]: ValueError("secret of a plugin's"),
         tokens[2]: SystemExit(3),
+        tokens[3]: KeyboardInterrupt(),
     }
 
     def refuse(event: Event) -> None:
@@ -185,15 +186,16 @@ def test_what_is_refused_is_given_up_and_named_and_the_next_one_is_sent(
 
     sink = Recorder(refuse)
     told = tell(sink, is_tidying=True)
-    assert [event.token for event in sink.had] == [tokens[3]]
+    assert [event.token for event in sink.had] == [tokens[4]]
     assert [line.partition(": ")[2] for line in told.sinks[0].given_up] == [
         "(the account) is not wanted [2J",
         "it has raised ValueError",
         "it has raised SystemExit",
+        "it has raised KeyboardInterrupt",
     ]
     standing = outbox.standing("recorder")
-    assert (standing.waiting, standing.given_up_count) == (0, 3)
-    assert [token for _, token, _ in standing.given_up] == tokens[2::-1], "for who looks later, the newest first"
+    assert (standing.waiting, standing.given_up_count) == (0, 4)
+    assert [token for _, token, _ in standing.given_up] == tokens[3::-1], "for who looks later, the newest first"
     assert tell(sink).lines() == []
 
 
@@ -247,6 +249,7 @@ def test_events_wait_for_a_sink_that_is_set_up_wrongly_and_not_for_one_that_is_n
     ]
     assert wrong.is_closed
     assert len(sql("SELECT * FROM events")) == 1
+    assert tell(Unready(KeyboardInterrupt()), is_tidying=True).sinks[0].fault == "it has raised KeyboardInterrupt"
     assert tell(Unready(ValueError("no")), is_tidying=True).sinks[0].fault == "it has raised ValueError"
     assert tell(Unready(answer=False), is_tidying=True).sinks == ()
     assert sql("SELECT * FROM events") == [], "nobody wants to know"
@@ -333,11 +336,11 @@ def test_a_real_receiver_that_was_down_gets_all_in_order_and_no_credential(
         assert (told.sinks[0].delivered, told.sinks[0].waiting) == (1, 2)
         assert "answers 503" in told.lines()[1]
         make_due(sql)
-        receiver.statuses = [410]
+        receiver.statuses = [422]
         told = tell(Webhook(), is_tidying=True)
         ids = [headers["webhook-id"].rpartition("-")[0] for headers, _ in receiver.requests]
         assert ids == [tokens[0], tokens[1], tokens[1], tokens[2]]
-        assert "answers 410" in told.lines()[1]
+        assert "answers 422" in told.lines()[1]
         sent = "".join(str(headers) + body.decode() for headers, body in receiver.requests)
         assert json.loads(receiver.requests[0][1])["data"]["did"] == "did:web:a0.example"
         everything = sent + str(sql("SELECT * FROM events")) + str(sql("SELECT * FROM deliveries")) + str(told)

@@ -33,6 +33,10 @@ from eurosky_pipeline_tests.unit.test_registry_intake import did_of, offer
 PASSWORD = "canary-5e1f"
 
 
+class Panic(BaseException):
+    """As libraries in Rust have it."""
+
+
 class Offering(IntakeSource):
     """A source that offers these, and remembers the answers."""
 
@@ -180,12 +184,14 @@ def test_no_field_of_an_account_is_believed(embedded: Registry, fields: Mapping[
     [
         ValueError(PASSWORD),
         SystemExit(3),
+        KeyboardInterrupt(),
+        Panic(PASSWORD),
         SettingsError("the site is not set", hint="set it"),
         "no offer",
         Registered(None),  # type: ignore[arg-type]
         Account({}, None),  # type: ignore[arg-type]
     ],
-    ids=["raises", "exits", "one of ours", "no offer", "no token", "no origin"],
+    ids=["raises", "exits", "interrupts", "panics", "one of ours", "no offer", "no token", "no origin"],
 )
 def test_a_source_that_fails_is_named_and_the_others_go_on_and_what_it_gave_before_is_kept(
     embedded: Registry, fault: Any
@@ -209,7 +215,7 @@ def test_a_source_that_fails_at_its_answer_or_at_its_end_is_named_too(embedded: 
             raise KeyError(PASSWORD)
 
         def close(self) -> None:
-            raise OSError(PASSWORD)
+            raise Panic(PASSWORD)
 
     polled = tick(embedded, Deaf(account(1)), Offering(account(2), name="well"))
     assert len(polled.faults) == 2
@@ -270,6 +276,55 @@ def test_a_source_that_goes_on_and_on_is_cut_off_and_told_of_and_the_next_tick_g
     polled = tick(embedded, Hanging(name="hanging"), Offering(account(2), name="later"))
     assert "hanging: went on for 30 s longer than it may" in polled.faults[0]
     assert any(line.startswith("later: not polled") for line in polled.told)
+
+
+def test_a_source_that_hangs_is_left_behind_named_and_not_polled_before_that_ends(
+    embedded: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "SOURCE_BUDGET_S", 0.2)
+    monkeypatch.setattr(turn, "LATE_S", 0.0)
+    monkeypatch.setattr(turn, "_LEAST_CALL_S", 0.3)
+    never, is_closed = threading.Event(), threading.Event()
+
+    class Hanging(Offering):
+        def poll(self, context: IntakeContext) -> Iterable[Account | Registered]:
+            self.context = context
+            never.wait(60)
+            context.registered(1)
+            return ()
+
+        def close(self) -> None:
+            is_closed.set()
+
+    hanging = Hanging(name="hanging")
+    polled = tick(embedded, hanging, Offering(account(1), name="well"), cursors={"hanging": "before"})
+    assert polled.faults == ("hanging: failed: it hangs, and is left behind: nothing has come of it after 0 s",)
+    assert (polled.added, polled.cursors["hanging"]) == (1, "before")
+    again = Hanging(name="hanging")
+    polled = tick(embedded, again, Offering(account(2), name="well"))
+    assert polled.faults == ("hanging: still hangs since an earlier tick, and is not polled before that ends",)
+    assert (polled.added, again.context) == (1, None)
+    never.set()
+    assert is_closed.wait(30), "it is closed when it comes back"
+    polling._left["hanging"]._thread.join(30)
+    assert tick(embedded, Offering(account(3), name="hanging")).faults == ()
+
+
+def test_nothing_that_a_source_gets_leads_to_the_registry(embedded: Registry) -> None:
+    source = Offering()
+    tick(embedded, source)
+    assert source.context is not None
+    seen: set[int] = set()
+    found: list[object] = [source.context.registered, source.context.report, source.context.time_left_s]
+    while found:
+        it = found.pop()
+        if id(it) in seen:
+            continue
+        seen.add(id(it))
+        assert not isinstance(it, Registry | polling.Tick | turn.Turn)
+        found += [cell.cell_contents for cell in getattr(it, "__closure__", None) or ()]
+        found += [getattr(it, "__self__", None), *getattr(it, "__dict__", {}).values()]
+    assert len(seen) > 6
 
 
 def test_what_there_was_no_time_to_look_up_is_neither_answered_nor_rejected(embedded: Registry) -> None:
@@ -394,6 +449,7 @@ def test_what_a_tick_tells_does_not_say_whose_account_it_is_and_its_source_hears
         account(1),
         account(2, did="did:plc:X", handle=""),
         account(3, did="", handle="alice.example"),
+        account(4, did="did"),
     )
 
     class Refusing(Lookup):
@@ -410,9 +466,11 @@ def test_what_a_tick_tells_does_not_say_whose_account_it_is_and_its_source_hears
         f"{did_of(1)} is row 1 already",
         "did 'did:plc:X' is not a DID like did:plc:… or did:web:…",
         f"alice.example is nobody, and neither is {did_of(9)}",
+        "did is not a DID like did:plc:… or did:web:…",
     ]
     assert [line.partition(": rejected, ")[2] for line in polled.told] == [
         "its did is row 1 already",
         "did 'its did' is not a DID like did:plc:… or did:web:…",
         "its handle is nobody, and neither is a DID",
+        "did is not a DID like did:plc:… or did:web:…",
     ]

@@ -1,7 +1,10 @@
 """The manager of plugins: what is asked for is had, and a broken plugin is named and nobody else's trouble."""
 
+import asyncio
 import dataclasses
+import signal
 import sys
+import threading
 from importlib.metadata import Distribution
 from typing import get_args
 
@@ -9,6 +12,7 @@ import pytest
 
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.plugins import manager
+from eurosky_pipeline.plugins.foreign import let_interruption_through, within
 from eurosky_pipeline.plugins.manager import (
     DEFAULT_TRANSFORMS,
     MAX_TRANSFORMS,
@@ -239,10 +243,26 @@ def test_a_transform_is_asked_for_once_and_not_too_many_are(site, names):
     assert refusal.value.code == "settings"
 
 
-def test_a_stop_goes_through(site):
-    site.install("slow", "raise KeyboardInterrupt\n")
-    with pytest.raises(KeyboardInterrupt):
-        site.read()
+def test_a_persons_ctrl_c_goes_through_while_a_plugin_is_loaded(site):
+    site.install("slow", "import time\ntime.sleep(15)\n")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            site.read()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_the_main_thread_ctrl_c_and_dagsters_own_end_are_no_plugins_doing():
+    own = type("DagsterExecutionInterruptedError", (BaseException,), {"__module__": "dagster._core.errors"})
+    for stop in (KeyboardInterrupt(), own()):
+        with pytest.raises(type(stop)):
+            let_interruption_through(stop)
+        within(5, lambda stop=stop: let_interruption_through(stop))
+    for error in (SystemExit(), asyncio.CancelledError(), GeneratorExit(), ValueError()):
+        let_interruption_through(error)
 
 
 def test_the_settings_know_of_the_same_default_bound_and_policies():

@@ -132,10 +132,11 @@ def test_a_sink_that_is_set_up_wrongly_is_missing_by_its_own_words_or_by_the_kin
         "def wrong(self):\n    raise SettingsError('no key', code='settings', hint='set PAGER_KEY')\n"
         f"def odd(self):\n    raise ValueError('{CANARY}')\n"
         f"def leaves(self):\n    raise SystemExit('{CANARY}')\n"
+        "def interrupts(self):\n    raise KeyboardInterrupt\n"
     )
-    sinks = [f"sink_of('{name}', is_configured={name})" for name in ("wrong", "odd", "leaves")]
+    sinks = [f"sink_of('{name}', is_configured={name})" for name in ("wrong", "odd", "leaves", "interrupts")]
     site.install("f", as_kind(EVENT_SINKS, offering(*sinks, before=before)))
-    monkeypatch.setenv("EUROSKY_EVENT_SINKS", "wrong,odd,leaves,log")
+    monkeypatch.setenv("EUROSKY_EVENT_SINKS", "wrong,odd,leaves,interrupts,log")
     code, out, err = run(monkeypatch, with_own(site), "--json")
     assert code == 3
     first = json.loads(out)["missing"][0]
@@ -144,6 +145,7 @@ def test_a_sink_that_is_set_up_wrongly_is_missing_by_its_own_words_or_by_the_kin
     reasons = {each["name"]: each["reason"] for each in json.loads(out)["missing"]}
     assert reasons["odd"] == "the event sink 'odd' fails: ValueError"
     assert reasons["leaves"] == "the event sink 'leaves' fails: SystemExit"
+    assert reasons["interrupts"] == "the event sink 'interrupts' fails: KeyboardInterrupt"
     assert CANARY not in out + err
 
 
@@ -169,3 +171,24 @@ def test_the_command_prints_one_json_value_whatever_plugins_print(tmp_path):
     )
     assert json.loads(answer.stdout)["ok"] is True
     assert answer.stderr.split() == ["hello", "asked"]
+
+
+def test_a_package_whose_metadata_are_no_text_is_named_and_stops_no_command_that_can_do_without(tmp_path):
+    info = write_dist_info(tmp_path, "damaged", "1", {"loud": "nothing"})
+    (info / "entry_points.txt").write_bytes(b"[eurosky_pipeline]\nloud = nothing\n# \xff\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "EUROSKY_HOME": str(tmp_path / "home")}
+    environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
+
+    def run_main(code):
+        start = "from eurosky_pipeline.cli.main import main; "
+        command = [sys.executable, "-c", start + code]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    said = json.loads(run_main("main(['plugins', '--json'])").stdout)
+    assert [(fault["package"], fault["reason"][:33]) for fault in said["faults"]] == [
+        ("damaged", "has metadata that cannot be read:")
+    ]
+    answer = run_main("main(['migrations', 'list', '--json'])")  # its database wants Alembic, which looks for plugins
+    said = json.loads(answer.stdout)["error"]
+    assert (answer.returncode, said["code"]) == (1, "plugin_broken")
+    assert str(info) in said["message"]

@@ -74,6 +74,8 @@ def test_one_that_is_described_wrongly_is_refused_with_the_reason_and_its_neighb
     [
         ("raise KeyError('HOME_TOWN')", "cannot make it: KeyError: 'HOME_TOWN'"),
         ("raise SystemExit(1)", "cannot make it: SystemExit: 1"),
+        ("raise KeyboardInterrupt", "cannot make it: KeyboardInterrupt"),
+        ("raise type('Panic', (BaseException,), {})('no')", "cannot make it: Panic: no"),
         ("return transform_of('it')", "makes something else than a RecordTransform for it: a ABCMeta"),
         ("return transform_of('it', '2')()", "a RecordTransform that calls itself 'it' '2', and offers it as it 1"),
     ],
