@@ -315,12 +315,17 @@ def test_the_cause_of_a_fault_is_kept_for_whoever_has_to_mend_it():
     assert "KeyError" in caught.value.message
 
 
-@pytest.mark.parametrize("step", ["scan", "survey", "prepare", "counts"])
-def test_a_fault_in_any_other_step_names_the_transform(step):
+class Panic(BaseException):
+    """As libraries in Rust have it."""
+
+
+@pytest.mark.parametrize("step", ["scan", "survey", "prepare", "counts", "transform"])
+@pytest.mark.parametrize("kind", [ValueError, Panic])
+def test_a_fault_in_any_step_names_the_transform(step, kind):
     transform = Made(added(x=1))
 
     def fault(*_: Any) -> Any:
-        raise ValueError("a fault of the plugin's")
+        raise kind("a fault of the plugin's")
 
     setattr(transform, step, fault)
     with pytest.raises(EuroskyError) as caught:

@@ -172,11 +172,14 @@ def test_a_file_that_is_no_list_is_moved_away_whole_and_why_is_said(
     book: Book, path: Path, content: bytes, told: str
 ) -> None:
     (path / "accounts.csv").write_bytes(content)
+    (path / "accounts.csv").chmod(0o644)
     assert book.tick() == []
     assert files(path) == ["rejected/accounts.csv", "rejected/accounts.csv.result.json"]
     assert only(path, "rejected/*.csv").read_bytes() == content
+    assert stat.S_IMODE(only(path, "rejected/*.csv").stat().st_mode) == 0o600
     result = json.loads(only(path, "rejected/*.json").read_text())
     assert told in result["fault"]
+    assert "_env" not in result["fault"], "no list in the folder names variables of this machine"
     assert told in book.told[0]
 
 
