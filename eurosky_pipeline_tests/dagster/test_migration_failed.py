@@ -17,6 +17,7 @@ from dagster import (
     define_asset_job,
 )
 from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from eurosky_pipeline.definitions import build_defs
 from eurosky_pipeline.errors import PermanentError
@@ -148,6 +149,24 @@ def test_what_was_broken_off_of_no_backfill_or_has_failed_otherwise_is_not_asked
     failed_run(instance, registry, migration.token, ZeroDivisionError(), backfill="abc")
     assert asked_for(migration_failed, instance) == []
     assert registry.get(migration.token).state is State.PENDING_PREFS
+
+
+@pytest.mark.parametrize(("status", "count"), [("CANCELED", 0), ("CANCELING", 0), ("COMPLETED_FAILED", 1)])
+def test_of_a_backfill_that_a_person_has_cancelled_nothing_is_asked_for_again(
+    instance: DagsterInstance, registry: Registry, migration: Migration, status: str, count: int
+) -> None:
+    finish(registry, migration.token)
+    failed_run(instance, registry, migration.token, DagsterExecutionInterruptedError(), backfill="abc")
+    backfill = PartitionBackfill(
+        "abc",
+        status=BulkActionStatus[status],
+        from_failure=False,
+        tags={},
+        backfill_timestamp=0,
+        partition_names=[migration.token],
+    )
+    instance.add_backfill(backfill)
+    assert len(asked_for(migration_failed, instance)) == count
 
 
 def test_in_a_pause_nothing_is_asked_for_and_nothing_is_forgotten(
