@@ -162,7 +162,7 @@ def test_of_a_backfill_that_a_person_has_cancelled_nothing_is_asked_for_again(
         status=BulkActionStatus[status],
         from_failure=False,
         tags={},
-        backfill_timestamp=0,
+        backfill_timestamp=0.0,
         partition_names=[migration.token],
     )
     instance.add_backfill(backfill)
