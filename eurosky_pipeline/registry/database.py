@@ -18,7 +18,6 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.plugins.discovery import damaged_package_error
 from eurosky_pipeline.registry.patience import outlast, said
 from eurosky_pipeline.settings import Settings
 
@@ -151,6 +150,8 @@ def upgrade(connection: Connection) -> None:
         from alembic.config import Config
         from alembic.script import ScriptDirectory
     except UnicodeDecodeError:  # it looks for plugins of its own
+        from eurosky_pipeline.plugins.discovery import damaged_package_error
+
         raise damaged_package_error() from None
 
     if connection.dialect.name == "postgresql":

@@ -85,7 +85,7 @@ def test_what_is_rejected_is_told_with_lines_and_reasons_and_is_exit_code_3(regi
 
 
 def test_a_did_that_migrates_to_elsewhere_is_rejected_with_its_token(registry: Registry, accounts: Path) -> None:
-    hand_in(accounts)
+    assert "`eurosky up` starts them by itself" in hand_in(accounts).stderr
     accounts.write_text(LIST.replace("https://new.example", "https://elsewhere.example"))
     rejected = json.loads(hand_in(accounts, "--json").stdout)["rejected"]
     assert [item["line"] for item in rejected] == [2, 3]
