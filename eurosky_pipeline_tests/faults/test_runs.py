@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -25,9 +23,7 @@ from eurosky_pipeline_tests.faults.cell import Stage, look, settings_for, staged
 from eurosky_pipeline_tests.faults.record import GET_BLOB, UPLOAD_BLOB
 from eurosky_pipeline_tests.faults.rules import Fault, Rule
 from eurosky_pipeline_tests.integration.command import EUROSKY, Finished, environment, eurosky
-from eurosky_pipeline_tests.integration.test_daemon import LAUNCH, LOCATION, RUNS, wait_until
-
-TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
+from eurosky_pipeline_tests.integration.dagster_server import DagsterServer, running_up, wait_until
 
 
 @pytest.fixture
@@ -90,44 +86,22 @@ def test_two_runs_of_one_migration_are_kept_apart(home: Path, state: SandboxStat
 
 
 @pytest.fixture
-def ask(home: Path, state: SandboxState) -> Iterator[Callable[..., dict]]:
-    """GraphQL to a running `eurosky up`, as the browser speaks it."""
-    port, log = _free_port(), home / "up.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [EUROSKY, "up", "--port", str(port)],
-            env=environment(home, **settings_for(state)),
-            cwd=home,
-            stdout=file,
-            stderr=file,
-        )
-
-        def graphql(query: str, **variables: object) -> dict:
-            url, body = f"http://127.0.0.1:{port}/graphql", {"query": query, "variables": variables}
-            answer = httpx.post(url, json=body, timeout=60, trust_env=False).json()
-            assert "errors" not in answer, answer
-            return answer["data"]
-
-        try:
-            wait_until(lambda: "Dagster UI" in log.read_text(), 120)
-            yield graphql
-        finally:
-            process.terminate()
-            assert process.wait(60) == 0
+def server(home: Path, state: SandboxState) -> Iterator[DagsterServer]:
+    with running_up(home, **settings_for(state)) as running:
+        yield running
 
 
 def test_a_run_that_is_terminated_in_dagster_stops_within_seconds_and_its_ledger_is_true(
-    home: Path, state: SandboxState, ask: Callable[..., dict]
+    home: Path, state: SandboxState, server: DagsterServer
 ) -> None:
     with staged(home, state, blobs=40) as stage:
         stage.destination.latency_s = 0.5
-        launched = ask(LAUNCH, selector={**LOCATION, "pipelineName": "migrate_account"}, token=stage.token)
-        run_id = launched["launchRun"]["run"]["runId"]
+        run_id = server.launch(stage.token)
         wait_until(lambda: len(stage.stored()) >= 13, 120)
         stage.destination.latency_s = 3  # what is left would take a quarter of a minute
         asked_s = time.monotonic()
-        assert ask(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
-        wait_until(lambda: ask(RUNS, id=run_id)["runOrError"]["status"] == "CANCELED", 30)
+        server.terminate(run_id)
+        wait_until(lambda: server.run(run_id).status == "CANCELED", 30)
         wait_until(lambda: stage.migration.lease_expires_at is None, 30)
         assert time.monotonic() - asked_s < 30
         time.sleep(3.5)  # longer than any request takes: who is still at work would be seen
@@ -166,11 +140,6 @@ def test_a_destination_that_takes_no_more_today_is_waited_for_and_its_operators_
         done = eurosky("migrate", stage.token, home=home, **stage.settings, EUROSKY_RATE_LIMIT_BYPASS=key)
         assert done.exit_code == 0, done.stderr
         assert_all_is_well(stage)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def _use_up(stage: Stage, *, left: int) -> None:
