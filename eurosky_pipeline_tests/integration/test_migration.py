@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from pathlib import Path
 
 import httpx
 import pandas as pd
@@ -24,7 +22,6 @@ from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.pipeline import Run, files_holding, register, run_job
 
 RECORDS, BLOBS, LEGACY = 90, 24, 3
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +159,6 @@ def test_nothing_stays_in_scratch_but_the_cars_and_the_tables(sandbox, run: Run)
         "reconciliation_records.csv",
         "reconciliation_report.csv",
     ]
-
-
-def test_the_notebook_runs_on_this_migration(run: Run) -> None:
-    notebook = json.loads((REPOSITORY / "notebooks" / "migration_overview.ipynb").read_text())
-    names: dict[str, object] = {}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-    assert len(names["manifest"]) == len(names["report"]) == BLOBS + LEGACY
 
 
 def test_running_it_again_skips_the_import_and_changes_nothing(registry: Registry, run: Run) -> None:
