@@ -132,7 +132,7 @@ def test_a_run_that_lost_its_hold_ends_and_leaves_the_migration_to_the_one_after
     failure = next(event for event in result.all_events if event.is_step_failure)
     data = failure.step_failure_data.user_failure_data
     assert data is not None
-    assert data.metadata["error_code"].value in {"lease_held", "attempt_begun"}
+    assert data.metadata["error_code"].value in {"lease_held", "attempt_begun", "attempt_over"}
     codes = [(attempt.holder, attempt.error_code) for attempt in registry.attempts_of(token)]
     assert codes == [(result.run_id, "run_lost"), (others[0].run_id, None)]
     assert registry.get(token).error_code is None

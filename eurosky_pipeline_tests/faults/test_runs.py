@@ -110,7 +110,9 @@ def test_a_run_that_is_terminated_in_dagster_stops_within_seconds_and_its_ledger
 
         migration, ledger = stage.migration, stage.registry.outcomes(stage.token)
         assert migration.state is State.PENDING_BLOBS
-        assert {str(row.blob_cid) for row in ledger if row.is_there} == set(stage.destination.record.confirmed())
+        there, confirmed = {str(row.blob_cid) for row in ledger if row.is_there}, stage.destination.record.confirmed()
+        assert there <= confirmed.keys()
+        assert len(confirmed.keys() - there) <= 5, "an answer may cross the stop, one a worker"
         assert len(stage.stored()) < len(stage.planned)
         assert migration.progress_data["blobs_completed"] == sum(row.is_there for row in ledger)
         assert migration.progress_data["bytes_transferred"] == sum(row.size_bytes for row in ledger if row.is_there)
