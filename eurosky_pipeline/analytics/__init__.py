@@ -6,7 +6,7 @@ judged by the database, so that a ledger of millions of blobs is read as far as 
     from eurosky_pipeline import analytics
 
     analytics.migrations()                                   # all of them, oldest first
-    analytics.migrations(analytics.Cohort(since=…))          # those registered since
+    analytics.migrations(analytics.Wanted(created_after=…))  # those registered since
     analytics.blobs(token, columns=["size_bytes", "duration_s"])
     for chunk in analytics.blob_chunks(rows=50_000): ...     # whatever their number, in bounded memory
 
@@ -14,7 +14,6 @@ Belongs here: reading, and figures made of what was read. Does not: pictures (`e
 anything that writes. pandas is imported where it is used: nothing else in the pipeline pays for it.
 """
 
-from eurosky_pipeline.analytics.cohort import Cohort
 from eurosky_pipeline.analytics.dagster_log import asset_timings, runs
 from eurosky_pipeline.analytics.frames import attempts, blob_chunks, blobs, migrations, progress, top_blobs
 from eurosky_pipeline.analytics.measures import (
@@ -25,9 +24,10 @@ from eurosky_pipeline.analytics.measures import (
     time_left,
 )
 from eurosky_pipeline.analytics.repository import records
+from eurosky_pipeline.registry.queries import Wanted
 
 __all__ = [
-    "Cohort",
+    "Wanted",
     "asset_timings",
     "attempts",
     "blob_chunks",

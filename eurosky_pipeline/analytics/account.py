@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eurosky_pipeline.analytics.columns import BLOBS, chosen
 from eurosky_pipeline.analytics.dagster_log import asset_timings
+from eurosky_pipeline.analytics.facts import records
 from eurosky_pipeline.analytics.frames import attempts, blob_chunks, migrations, progress, top_blobs
 from eurosky_pipeline.analytics.measures import (
     Rate,
@@ -20,7 +21,6 @@ from eurosky_pipeline.analytics.measures import (
     time_left,
 )
 from eurosky_pipeline.analytics.reading import whole
-from eurosky_pipeline.analytics.words import records
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
 from eurosky_pipeline.settings import Settings

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from sqlalchemy import BigInteger, ColumnElement, Engine, Select, and_, or_, select
 from sqlalchemy import cast as sql_cast
 
-from eurosky_pipeline.analytics.cohort import Which, is_among
 from eurosky_pipeline.analytics.columns import ATTEMPTS, BLOBS, MIGRATIONS, PROGRESS, Column, chosen, typed
 from eurosky_pipeline.analytics.reading import CHUNK_ROWS, opened, rows_of, whole
+from eurosky_pipeline.analytics.which import Which, is_among
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry import tables
 from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
@@ -32,7 +32,7 @@ def migrations(
     """One row a migration, the one registered first at the top.
 
     Args:
-        which: a token, a `Cohort`, or None for all.
+        which: a token, a `Wanted`, or None for all.
         columns: of `columns.MIGRATIONS`; None for all.
         settings: None for those of the environment.
 
@@ -88,7 +88,7 @@ def blob_chunks(
     Each piece is read by itself, and nothing is held between two of them: what is written meanwhile may come later.
 
     Args:
-        which: a token, a `Cohort`, or None for all.
+        which: a token, a `Wanted`, or None for all.
         outcomes: only blobs with one of them.
         min_size_bytes: only blobs that are at least so large.
         columns: of `columns.BLOBS`; None for all.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, select
 
-from eurosky_pipeline.analytics.cohort import Which, is_among
 from eurosky_pipeline.analytics.frames import attempts, migrations, progress
 from eurosky_pipeline.analytics.reading import opened
+from eurosky_pipeline.analytics.which import Which, is_among
 from eurosky_pipeline.registry import tables
 from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
 from eurosky_pipeline.registry.states import State

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eurosky_pipeline.analytics import plots
 from eurosky_pipeline.analytics.account import AccountReport
-from eurosky_pipeline.analytics.words import facts, human_bytes, human_seconds, missing_as_dash
+from eurosky_pipeline.analytics.facts import facts, human_seconds, missing_as_dash, size_or_dash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def _failures(report: AccountReport) -> str:
     why = _table(
         ["outcome", "code", "blobs", "size", "for example"],
         [
-            (f.outcome, f.error_code, f.blobs, human_bytes(f.size_bytes), f.example)
+            (f.outcome, f.error_code, f.blobs, size_or_dash(f.size_bytes), f.example)
             for f in report.failures.itertuples()
         ],
     )
@@ -96,7 +96,7 @@ def _failures(report: AccountReport) -> str:
     )
     named = _table(
         ["blob", "outcome", "size", "reason"],
-        [(b.blob_cid, b.outcome, human_bytes(b.size_bytes), b.error_text) for b in report.not_there.itertuples()],
+        [(b.blob_cid, b.outcome, size_or_dash(b.size_bytes), b.error_text) for b in report.not_there.itertuples()],
     )
     return why + "<p></p>" + named + more
 
@@ -105,7 +105,7 @@ def _blobs(frame: pd.DataFrame) -> str:
     return _table(
         ["blob", "outcome", "size", "type", "requests", "took"],
         [
-            (b.blob_cid, b.outcome, human_bytes(b.size_bytes), b.mime_type, b.attempts, human_seconds(b.duration_s))
+            (b.blob_cid, b.outcome, size_or_dash(b.size_bytes), b.mime_type, b.attempts, human_seconds(b.duration_s))
             for b in frame.itertuples()
         ],
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import case, func, select
 
-from eurosky_pipeline.analytics.cohort import Cohort
 from eurosky_pipeline.analytics.measures import Rate, failures_by_class, rate_limit_waits, success_rate, throughput
 from eurosky_pipeline.analytics.reading import opened
+from eurosky_pipeline.registry.queries import Wanted
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.tables import migrations
 from eurosky_pipeline.settings import Settings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of a cohort.
+    """What became of a wanted.
 
     Attributes:
         states: migrations by state, in the order in which a migration goes through them; none with 0.
@@ -54,27 +54,27 @@ class Totals:
         return None if known.empty else float(known.median())
 
 
-def totals(cohort: Cohort = Cohort(), *, settings: Settings | None = None) -> Totals:  # noqa: B008
+def totals(wanted: Wanted = Wanted(), *, settings: Settings | None = None) -> Totals:  # noqa: B008
     """Count them. Raises SettingsError: there is no registry (code `nothing_yet`), or it cannot be opened."""
-    counts = _states(cohort, settings)
+    counts = _states(wanted, settings)
     return Totals(
         states={str(state): counts[state] for state in State if state in counts},
-        rate=success_rate(cohort, settings=settings),
-        pace=throughput(cohort, settings=settings),
-        hosts=_hosts(cohort, settings),
-        errors=_errors(cohort, settings),
-        failures=failures_by_class(cohort, settings=settings),
-        waited_s=float(rate_limit_waits(cohort, settings=settings)["waited_s"].sum()),
+        rate=success_rate(wanted, settings=settings),
+        pace=throughput(wanted, settings=settings),
+        hosts=_hosts(wanted, settings),
+        errors=_errors(wanted, settings),
+        failures=failures_by_class(wanted, settings=settings),
+        waited_s=float(rate_limit_waits(wanted, settings=settings)["waited_s"].sum()),
     )
 
 
-def _states(cohort: Cohort, settings: Settings | None) -> dict[str, int]:
-    query = select(migrations.c.state, func.count()).where(*cohort.conditions()).group_by(migrations.c.state)
+def _states(wanted: Wanted, settings: Settings | None) -> dict[str, int]:
+    query = select(migrations.c.state, func.count()).where(*wanted.conditions()).group_by(migrations.c.state)
     with opened(settings) as engine, engine.connect() as connection:
         return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def _hosts(cohort: Cohort, settings: Settings | None) -> pd.DataFrame:
+def _hosts(wanted: Wanted, settings: Settings | None) -> pd.DataFrame:
     import pandas as pd
 
     columns = migrations.c
@@ -87,7 +87,7 @@ def _hosts(cohort: Cohort, settings: Settings | None) -> pd.DataFrame:
             func.sum(case((columns.state == State.FAILED, 1), else_=0)).label("failed"),
             func.sum(case((columns.state == State.WAITING, 1), else_=0)).label("waiting"),
         )
-        .where(*cohort.conditions())
+        .where(*wanted.conditions())
         .group_by(columns.destination_pds)
         .order_by(func.count().desc(), columns.destination_pds)
     )
@@ -96,14 +96,14 @@ def _hosts(cohort: Cohort, settings: Settings | None) -> pd.DataFrame:
         return pd.DataFrame.from_records([tuple(row) for row in connection.execute(query)], columns=names)
 
 
-def _errors(cohort: Cohort, settings: Settings | None) -> pd.DataFrame:
+def _errors(wanted: Wanted, settings: Settings | None) -> pd.DataFrame:
     import pandas as pd
 
     columns = migrations.c
     stopped = columns.state.in_([State.FAILED, State.WAITING])
     query = (
         select(columns.state, columns.error_code, func.count(), func.min(columns.error_text))
-        .where(stopped, *cohort.conditions())
+        .where(stopped, *wanted.conditions())
         .group_by(columns.state, columns.error_code)
         .order_by(func.count().desc(), columns.state, columns.error_code)
     )

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from eurosky_pipeline.words import human_bytes, human_duration, one_line
+
 WINDOW_S: Final = 30.0
 """A rate is that of so many seconds."""
 NOTE_S: Final = 5.0
 """A note stays for so long at least, and until something moves again."""
 _SAMPLE_S: Final = 1.0
 _NOTE_LENGTH: Final = 200
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,8 @@ class Meter:
             self._has_moved = True
 
     def note(self, text: str) -> None:
-        line = "".join(char if char.isprintable() else " " for char in text[: 2 * _NOTE_LENGTH])
         with self._lock:
-            self._note = line if len(line) <= _NOTE_LENGTH else line[: _NOTE_LENGTH - 1] + "…"
+            self._note = one_line(text, _NOTE_LENGTH)
             self._note_until_s = self._clock() + NOTE_S
             self._has_moved = False
 
@@ -158,22 +158,3 @@ class Meter:
             if total is not None and after > before
         ]
         return max(guesses, default=None)
-
-
-def human_bytes(size_bytes: float) -> str:
-    """`1536` → `1.5 KiB`."""
-    if size_bytes < 1024:
-        return f"{size_bytes:.0f} B"
-    for unit in _UNITS:
-        size_bytes /= 1024
-        if size_bytes < 1024 or unit == _UNITS[-1]:
-            break
-    return f"{size_bytes:.1f} {unit}"
-
-
-def human_duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 10 min`: no more exact than a guess can be."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from eurosky_pipeline.cli.meter import human_bytes, human_duration
 from eurosky_pipeline.cli.migrations_rows import report_of, row
 from eurosky_pipeline.cli.output import json_option, json_text, moment, print_pairs, print_table
 from eurosky_pipeline.cli.spool import JsonArray
+from eurosky_pipeline.words import human_bytes, human_duration, one_line
 
 if TYPE_CHECKING:
     from eurosky_pipeline.registry.attempts import Attempt
@@ -80,7 +80,7 @@ def _print_sections(
     if migration.error_code is not None:
         _section(
             f"why it {_STOPPED_WORDS.get(str(migration.state), 'stopped before')}",
-            [("code", migration.error_code), ("text", _short(migration.error_text or "", 2_000))],
+            [("code", migration.error_code), ("text", one_line(migration.error_text or "", 2_000))],
         )
     progress = {name: value for name, value in migration.progress_data.items() if name != "failed_blobs"}
     if progress:
@@ -143,7 +143,9 @@ def _attempt_cells(attempt: Attempt, *, is_held: bool) -> tuple[object, ...]:
         took = human_duration((attempt.ended_at - attempt.started_at).total_seconds())
     else:
         took = "under way" if is_held else "its run has died"
-    because = f"{_short(attempt.error_text or '')} [{attempt.error_code}]" if attempt.error_code else ""
+    because = (
+        f"{one_line(attempt.error_text or '', _LONGEST_REASON)} [{attempt.error_code}]" if attempt.error_code else ""
+    )
     return attempt.number, attempt.holder, moment(attempt.started_at), took, attempt.ended_in or "", because
 
 
@@ -154,7 +156,9 @@ def _print_blobs(blobs: Iterator[dict[str, Any]], count: int) -> None:
         if not shown:
             click.echo(f"\nblobs that are not at the destination: {count:,}")
         shown += len(page)
-        rows = [(each["blob_cid"], each["outcome"], _size(each), _short(each["error"])) for each in page]
+        rows = [
+            (each["blob_cid"], each["outcome"], _size(each), one_line(each["error"], _LONGEST_REASON)) for each in page
+        ]
         print_table(["blob", "outcome", "size", "reason"], rows)
     if 0 < shown < count:
         click.echo(f"{count - shown:,} more: --all-blobs shows them")
@@ -162,12 +166,6 @@ def _print_blobs(blobs: Iterator[dict[str, Any]], count: int) -> None:
 
 def _size(blob: dict[str, Any]) -> str:
     return human_bytes(blob["size_bytes"]) if blob["size_bytes"] else ""
-
-
-def _short(text: str, length: int = _LONGEST_REASON) -> str:
-    """On one line, and nothing that moves a terminal's cursor: hosts have a hand in it."""
-    line = "".join(char if char.isprintable() else " " for char in text)
-    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def _not_transferred(registry: Registry, migration: Migration) -> Iterator[dict[str, Any]]:

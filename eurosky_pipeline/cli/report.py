@@ -62,7 +62,7 @@ def _write(path: Path, found: AccountReport, every: timedelta) -> None:
 
 
 def _print(found: AccountReport) -> None:
-    from eurosky_pipeline.analytics.words import facts, human_bytes, human_seconds, missing_as_dash, one_line
+    from eurosky_pipeline.analytics.facts import facts, human_seconds, missing_as_dash, size_or_dash, text_or_dash
 
     row = found.migration
     print_pairs(f"{row['token']}  {row['handle'] or row['did']}", facts(found))
@@ -75,7 +75,13 @@ def _print(found: AccountReport) -> None:
         print_table(
             ["outcome", "code", "blobs", "size", "for example"],
             [
-                (f.outcome, f.error_code, f.blobs, human_bytes(f.size_bytes), one_line(f.example))
+                (
+                    f.outcome,
+                    f.error_code,
+                    f.blobs,
+                    size_or_dash(f.size_bytes),
+                    text_or_dash(f.example),
+                )
                 for f in found.failures.itertuples()
             ],
         )
@@ -83,7 +89,12 @@ def _print(found: AccountReport) -> None:
         print_table(
             ["blob", "outcome", "size", "reason"],
             [
-                (b.blob_cid, b.outcome, human_bytes(b.size_bytes), one_line(b.error_text))
+                (
+                    b.blob_cid,
+                    b.outcome,
+                    size_or_dash(b.size_bytes),
+                    text_or_dash(b.error_text),
+                )
                 for b in found.not_there.itertuples()
             ],
         )
@@ -105,7 +116,7 @@ def _print(found: AccountReport) -> None:
             [
                 (
                     b.blob_cid,
-                    human_bytes(b.size_bytes),
+                    size_or_dash(b.size_bytes),
                     missing_as_dash(b.mime_type),
                     b.attempts,
                     human_seconds(b.duration_s),
@@ -116,7 +127,7 @@ def _print(found: AccountReport) -> None:
 
 
 def _as_json(found: AccountReport) -> dict[str, Any]:
-    from eurosky_pipeline.analytics.words import records
+    from eurosky_pipeline.analytics.facts import records
 
     return {
         **found.migration,

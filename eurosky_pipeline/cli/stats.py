@@ -28,11 +28,9 @@ def stats(states: tuple[str, ...], *, host: str | None, newer_than: timedelta | 
     \b
     eurosky stats --newer-than 1d --host https://new.example.com
     """
-    from eurosky_pipeline.analytics.cohort import Cohort
     from eurosky_pipeline.analytics.totals import totals
 
-    wanted = wanted_of(states, host, None, newer_than)
-    found = totals(Cohort(wanted.states, wanted.host, wanted.created_after))
+    found = totals(wanted_of(states, host, None, newer_than))
     if is_json:
         print_json(_as_json(found))
     else:
@@ -40,7 +38,7 @@ def stats(states: tuple[str, ...], *, host: str | None, newer_than: timedelta | 
 
 
 def _print(found: Totals) -> None:
-    from eurosky_pipeline.analytics.words import human_bytes, missing_as_dash, one_line
+    from eurosky_pipeline.analytics.facts import missing_as_dash, size_or_dash, text_or_dash
 
     print_pairs("", [(name, value) for name, value in _facts(found) if value])
     if len(found.hosts):
@@ -53,35 +51,41 @@ def _print(found: Totals) -> None:
         click.echo("\nwhy migrations failed, or wait")
         print_table(
             ["state", "code", "migrations", "for example"],
-            [(e.state, e.error_code, e.migrations, one_line(e.example)) for e in found.errors.itertuples()],
+            [(e.state, e.error_code, e.migrations, text_or_dash(e.example)) for e in found.errors.itertuples()],
         )
     if len(found.failures):
         click.echo("\nwhy blobs are not at the destination")
         print_table(
             ["outcome", "code", "blobs", "size", "for example"],
             [
-                (f.outcome, missing_as_dash(f.error_code), f.blobs, human_bytes(f.size_bytes), one_line(f.example))
+                (
+                    f.outcome,
+                    missing_as_dash(f.error_code),
+                    f.blobs,
+                    size_or_dash(f.size_bytes),
+                    text_or_dash(f.example),
+                )
                 for f in found.failures.itertuples()
             ],
         )
 
 
 def _facts(found: Totals) -> list[tuple[str, str]]:
-    from eurosky_pipeline.analytics.words import human_bytes, human_seconds
+    from eurosky_pipeline.analytics.facts import human_seconds, size_or_dash
 
     share = "" if found.rate.share is None else f" ({found.rate.share:.2%})"
     return [
         ("migrations", ", ".join(f"{count:,} {state}" for state, count in found.states.items()) or "none"),
         ("blobs at the destination", f"{found.rate.part:,} of {found.rate.whole:,} that were tried{share}"),
-        ("sent", human_bytes(found.bytes_sent)),
+        ("sent", size_or_dash(found.bytes_sent)),
         ("time from first blob to last", f"{human_seconds(found.median_span_s)}, median" if len(found.pace) else ""),
-        ("pace", f"{human_bytes(found.median_bytes_per_s)}/s, median" if len(found.pace) else ""),
+        ("pace", f"{size_or_dash(found.median_bytes_per_s)}/s, median" if len(found.pace) else ""),
         ("waited for hosts", human_seconds(found.waited_s) if found.waited_s else ""),
     ]
 
 
 def _as_json(found: Totals) -> dict[str, Any]:
-    from eurosky_pipeline.analytics.words import records
+    from eurosky_pipeline.analytics.facts import records
 
     return {
         "migrations": found.states,

@@ -35,8 +35,9 @@ from eurosky_pipeline.intake.folder import (
 )
 from eurosky_pipeline.intake.json_rows import read_json_lines
 from eurosky_pipeline.intake.lines import Lines
-from eurosky_pipeline.intake.rows import MAX_ROW_BYTES, Rejected, Row, one_line
+from eurosky_pipeline.intake.rows import MAX_ROW_BYTES, Rejected, Row
 from eurosky_pipeline.plugins.intake_sources import ACCOUNT_FIELDS, Reply
+from eurosky_pipeline.words import one_line
 
 MAX_LIST_BYTES: Final = 64 * 1024 * 1024
 PROGRESS, OUTCOMES, ROWS = ".progress.json", ".outcomes", ".rows"

@@ -15,9 +15,10 @@ from pydantic import SecretStr
 
 from eurosky_pipeline.atproto.syntax import is_account_did, is_handle
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.intake.rows import Row, RowRefused, one_line
+from eurosky_pipeline.intake.rows import Row, RowRefused
 from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.words import one_line
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)

@@ -18,8 +18,8 @@ from eurosky_pipeline.intake.rows import (
     Row,
     RowRefused,
     check_columns,
-    one_line,
 )
+from eurosky_pipeline.words import one_line
 
 _KNOWN = frozenset({*COLUMNS, *TOLD_ONLY})
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from eurosky_pipeline.intake.rows import MAX_FIELD_BYTES, TOLD_ONLY, TOO_LONG, Row, RowRefused, one_line
+from eurosky_pipeline.intake.rows import MAX_FIELD_BYTES, TOLD_ONLY, TOO_LONG, Row, RowRefused
 from eurosky_pipeline.plugins.intake_sources import ACCOUNT_FIELDS, PASSWORDS, Account
+from eurosky_pipeline.words import one_line
 
 _MAX_FIELDS: Final = 64
 

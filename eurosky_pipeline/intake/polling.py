@@ -17,13 +17,13 @@ from typing import Final
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.intake.lookup import Lookup
 from eurosky_pipeline.intake.queue import StartQueue
-from eurosky_pipeline.intake.rows import one_line
 from eurosky_pipeline.intake.turn import MAX_LINE, MAX_ORIGIN, SOURCE_BUDGET_S, Turn
 from eurosky_pipeline.plugins.apart import Apart
 from eurosky_pipeline.plugins.foreign import TooSlow, kind_of, let_interruption_through
 from eurosky_pipeline.plugins.intake_sources import MAX_CURSOR_CHARACTERS, Account, IntakeSource, Registered, Reply
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.words import one_line
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 
 TICK_BUDGET_S: Final = 25.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from eurosky_pipeline.errors import PermanentError, SettingsError
+from eurosky_pipeline.words import one_line
 
 COLUMNS: Final = (
     "did",
@@ -41,7 +42,6 @@ MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_ROW_BYTES: Final = 4 * MAX_FIELD_BYTES
 TOO_LONG: Final = f"a field, or the whole row, is too long: {MAX_FIELD_BYTES // 1024} KiB is the most for a field"
 _MAX_REASON: Final = 240
-_MAX_QUOTED: Final = 80
 _NAMES_TOLD: Final = 5
 
 
@@ -72,12 +72,6 @@ class Rejected:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", one_line(self.reason, _MAX_REASON))
-
-
-def one_line(text: str, longest: int = _MAX_QUOTED) -> str:
-    """Printable, on one line, and at most so long."""
-    shown = "".join(char if char.isprintable() else " " for char in text[: longest + 1])
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def check_header(names: Sequence[str]) -> None:

@@ -14,11 +14,12 @@ from eurosky_pipeline.intake.entries import Defaults, Judge
 from eurosky_pipeline.intake.intake import Outcome, Seen, settle
 from eurosky_pipeline.intake.lookup import Lookup, NotLookedUp
 from eurosky_pipeline.intake.offers import row_of
-from eurosky_pipeline.intake.rows import Rejected, Row, RowRefused, one_line
+from eurosky_pipeline.intake.rows import Rejected, Row, RowRefused
 from eurosky_pipeline.plugins.apart import Apart
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, IntakeSource, Registered, Reply
 from eurosky_pipeline.registry.intake import Verdict
 from eurosky_pipeline.registry.migration import is_token
+from eurosky_pipeline.words import one_line
 
 if TYPE_CHECKING:
     from eurosky_pipeline.intake.polling import Tick

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from eurosky_pipeline.intake.claimed_list import ClaimedList, Drawn, sweep
 from eurosky_pipeline.intake.folder import Folder, FolderError, Left, claim, claimed_lists, opened, waiting
-from eurosky_pipeline.intake.rows import TOLD_ONLY, Rejected, Row, one_line
+from eurosky_pipeline.intake.rows import TOLD_ONLY, Rejected, Row
 from eurosky_pipeline.plugins.hooks import hookimpl
 from eurosky_pipeline.plugins.intake_sources import (
     PASSWORDS,
@@ -21,6 +21,7 @@ from eurosky_pipeline.plugins.intake_sources import (
     Registered,
     Reply,
 )
+from eurosky_pipeline.words import one_line
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -8,11 +8,12 @@ from dagster import AssetExecutionContext, AssetObservation
 from eurosky_pipeline.artifacts.store import Stored
 from eurosky_pipeline.convert.convert_car import Conversion
 from eurosky_pipeline.convert.convert_repo import ConvertedRepo, legacy_counts
-from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import markdown, markdown_table
 from eurosky_pipeline.orchestration.steps import Step
 from eurosky_pipeline.settings import LEGACY_TRANSFORM
 from eurosky_pipeline.transfer.blobs import utc_now
 from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.words import human_bytes
 
 NO_CONVERSION: dict[str, None] = dict.fromkeys(
     (

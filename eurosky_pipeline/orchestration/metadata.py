@@ -6,16 +6,6 @@ from typing import Any
 from dagster import MetadataValue
 
 _ESCAPES = {"\n": " ", "<": "&lt;", **{letter: f"\\{letter}" for letter in "\\|[]()!`*"}}
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def human_bytes(size_bytes: float) -> str:
-    """`1536` → `1.5 KiB`."""
-    for unit in _UNITS:
-        if size_bytes < 1024 or unit == _UNITS[-1]:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    raise AssertionError("the last unit takes every size")
 
 
 def rates(blobs: int, size_bytes: int, duration_s: float) -> dict[str, float]:

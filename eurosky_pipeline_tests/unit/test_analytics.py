@@ -106,10 +106,10 @@ def test_migrations_are_chosen_by_the_database(settings: Settings, registry: Reg
     since = registry.get(two).created_at
 
     def found(**wanted: Any) -> list[str]:
-        return list(analytics.migrations(analytics.Cohort(**wanted), settings=settings, columns=["token"])["token"])
+        return list(analytics.migrations(analytics.Wanted(**wanted), settings=settings, columns=["token"])["token"])
 
-    assert found(states=[State.FAILED]) == [two]
-    assert found(since=since) == [two]
+    assert found(states=(State.FAILED,)) == [two]
+    assert found(created_after=since) == [two]
     assert found(host=NEW) == [one, two]
     assert found(host="https://other.example") == []
 
@@ -286,4 +286,4 @@ def test_the_page_has_every_frame_measure_and_column_and_no_other() -> None:
     assert all(documented(name) in page for name in FRAMES)
     assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == list(FRAMES)
     named = set(re.findall(r"`(?:analytics\.)?(\w+)\(", page))
-    assert named == {*analytics.__all__, "Cohort"}
+    assert named == {*analytics.__all__, "Wanted"}

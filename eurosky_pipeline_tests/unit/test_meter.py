@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from eurosky_pipeline.cli.meter import NOTE_S, WINDOW_S, Meter, human_bytes, human_duration
+from eurosky_pipeline.cli.meter import NOTE_S, WINDOW_S, Meter
 
 MIB = 1024 * 1024
 
@@ -150,17 +150,3 @@ def test_no_byte_is_lost_between_threads() -> None:
         thread.join()
     reading = meter.read()
     assert (reading.done, reading.failed, reading.moved_bytes) == (8_000, 8_000, 56_000)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (100, "2 min"), (720, "12 min"), (11_400, "3 h 10 min")]
-)
-def test_durations_are_no_more_exact_than_guesses(seconds: float, text: str) -> None:
-    assert human_duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1.0 TiB"), (2**60, "1048576.0 TiB")]
-)
-def test_sizes_are_short(size: int, text: str) -> None:
-    assert human_bytes(size) == text

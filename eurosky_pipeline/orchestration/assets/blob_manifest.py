@@ -7,12 +7,13 @@ from dagster import AssetExecutionContext, MaterializeResult
 
 from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR, MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.converted_car import converted_car
-from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import markdown, markdown_table
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
 from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.transfer.manifest import ManifestTotals, write_manifest
+from eurosky_pipeline.words import human_bytes
 from eurosky_pipeline.xrpc.endpoints import list_blobs
 
 

@@ -13,7 +13,7 @@ from eurosky_pipeline.identity.account import AccountCheck, check_account, signa
 from eurosky_pipeline.identity.did import document_url
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
-from eurosky_pipeline.orchestration.metadata import human_bytes, links, markdown, markdown_table, rates
+from eurosky_pipeline.orchestration.metadata import links, markdown, markdown_table, rates
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -21,6 +21,7 @@ from eurosky_pipeline.orchestration.steps import Step, migration_step
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.export_repo import ExportedRepo, export_repo
 from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.words import human_bytes
 
 
 @migration_asset(kinds={"atproto", "car"}, check_specs=[REPO_IS_WHOLE])

@@ -9,7 +9,7 @@ from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
 from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR
 from eurosky_pipeline.orchestration.assets.converted_car import converted_car
 from eurosky_pipeline.orchestration.checks import IMPORT_IS_PROVED, import_is_proved
-from eurosky_pipeline.orchestration.metadata import human_bytes, markdown
+from eurosky_pipeline.orchestration.metadata import markdown
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -20,6 +20,7 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.import_repo import ImportedRepo, import_and_prove
 from eurosky_pipeline.transfer.plan import IMPORTED_AT
 from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.words import human_bytes
 
 
 @migration_asset(kinds={"atproto", "pds"}, deps=[converted_car], check_specs=[IMPORT_IS_PROVED])

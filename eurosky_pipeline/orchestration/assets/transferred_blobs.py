@@ -11,7 +11,7 @@ from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
-from eurosky_pipeline.orchestration.metadata import human_bytes, markdown, markdown_table, rates
+from eurosky_pipeline.orchestration.metadata import markdown, markdown_table, rates
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -23,6 +23,7 @@ from eurosky_pipeline.transfer.blobs import TransferTotals, utc_now
 from eurosky_pipeline.transfer.manifest import read_rows
 from eurosky_pipeline.transfer.plan import TransferPlan
 from eurosky_pipeline.transfer.progress import ProgressSink
+from eurosky_pipeline.words import human_bytes
 
 STAGE = "transferred_blobs"
 FAILURES_LOGGED = 50

@@ -1,9 +1,11 @@
-"""Figures in the words that people read, in the terminal and on the page alike."""
+"""What a report says of a migration, as names and values; and cells of frames, of which some may be missing."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from eurosky_pipeline.words import human_bytes, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,18 +37,6 @@ def facts(report: AccountReport) -> list[tuple[str, str]]:
     return [(name, value) for name, value in pairs if value]
 
 
-def human_bytes(size_bytes: Any) -> str:
-    """`1500` → `1.5 kB`; a dash for what is missing."""
-    if is_missing(size_bytes):
-        return "–"
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def human_seconds(seconds: Any) -> str:
     """`0.25` → `0.25 s`, `95` → `1 min 35 s`; a dash for what is missing."""
     if is_missing(seconds):
@@ -59,15 +49,19 @@ def human_seconds(seconds: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def one_line(text: Any) -> str:
-    """Text of strangers, cut, and with nothing in it that moves a terminal's cursor."""
-    line = "".join(letter if letter.isprintable() else " " for letter in missing_as_dash(text))
-    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
-
-
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as JSON has them: moments in ISO 8601, None for what is missing."""
     return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def size_or_dash(size_bytes: Any) -> str:
+    """`1536` → `1.5 KiB`; a dash for what is missing."""
+    return "–" if is_missing(size_bytes) else human_bytes(float(size_bytes))
+
+
+def text_or_dash(text: Any) -> str:
+    """A stranger's text, in a cell of a terminal's table."""
+    return one_line(missing_as_dash(text), _LONGEST_TEXT)
 
 
 def missing_as_dash(value: Any) -> str:
