@@ -55,8 +55,8 @@ class Hosts:
     destination_pds: str
 
 
-class Controls:
-    """What the queue of runs asks of the registry. It needs no key to the passwords, and has none."""
+class Desk:
+    """The registry for who runs migrations and needs no key to the passwords, and has none."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -69,6 +69,10 @@ class Controls:
         """The pause, if there is one."""
         with self._engine.connect() as connection:
             return read_pause(connection)
+
+
+class Controls(Desk):
+    """What the queue of runs asks of the registry."""
 
     @patient
     def see(self, pause: Pause) -> None:

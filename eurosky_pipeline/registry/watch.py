@@ -11,12 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from eurosky_pipeline.errors import EuroskyError, FatalError
 from eurosky_pipeline.registry.attempts import RUN_LOST, end_lost_attempt
 from eurosky_pipeline.registry.cancellation import fulfil_wishes, is_held, locked_row
-from eurosky_pipeline.registry.controls import Pause, read_pause
+from eurosky_pipeline.registry.controls import Desk
 from eurosky_pipeline.registry.credentials import CREDENTIAL_LIFETIME
 from eurosky_pipeline.registry.database import open_engine
 from eurosky_pipeline.registry.migration import Migration
@@ -71,20 +71,8 @@ class Unusable:
     is_wanted: bool
 
 
-class Watch:
+class Watch(Desk):
     """What the sensors ask of the registry, and what they change."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def close(self) -> None:
-        self._engine.dispose()
-
-    @patient
-    def paused(self) -> Pause | None:
-        """The pause, if there is one."""
-        with self._engine.connect() as connection:
-            return read_pause(connection)
 
     @patient
     def find(self, tokens: Collection[str]) -> dict[str, Migration]:
