@@ -86,7 +86,7 @@ def complaint(told: Told) -> str | None:
 
 
 def _complaint(command: click.Command, context: click.Context, words: list[str], is_whole: bool) -> str | None:
-    values, left, _ = command.make_parser(context).parse_args(words)
+    values, left, _ = command.make_parser(context).parse_args(list(words))
     if left:
         return f"takes no {left}"
     unknown = set(values.get("states") or ()) - set(State)  # judged by the commands themselves, when they run
