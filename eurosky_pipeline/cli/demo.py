@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, EXIT_WAITING, Outcome, run_migration, waiting_line
+from eurosky_pipeline.cli.migrate import EXIT_FAILED, EXIT_WAITING, Outcome, run_migration, waiting_line
 from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, tell
+from eurosky_pipeline.cli.sandbox import damaged_blobs_option
 from eurosky_pipeline.cli.telling import tell_sinks
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from eurosky_pipeline.sandbox.seed import SeededAccount
     from eurosky_pipeline.sandbox.state import SandboxState
     from eurosky_pipeline.settings import Settings
+
+
+_DIFFERENCES_SHOWN: Final = 20
+NOTHING_LOST: Final = "verified: nothing was lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,22 @@ class _Demo:
     verification: Verification | None
 
     @property
+    def is_verified(self) -> bool:
+        return self.verification is not None and self.verification.is_equal
+
+    @property
     def exit_code(self) -> int:
-        if self.outcome.exit_code != EXIT_DONE:
+        if self.outcome.exit_code in {EXIT_FAILED, EXIT_WAITING} or self.is_verified:
             return self.outcome.exit_code
-        return EXIT_DONE if self.verification and self.verification.is_equal else EXIT_FAILED
+        return EXIT_FAILED
+
+    @property
+    def verdict(self) -> str:
+        if not self.is_verified:
+            return "NOT verified"
+        lost = len(self.account.damaged)
+        blobs = "blob" if lost == 1 else "blobs"
+        return f"verified: all but the {lost:,} {blobs} that the source has lost" if lost else NOTHING_LOST
 
 
 @click.command()
@@ -40,6 +58,7 @@ class _Demo:
 @click.option("--blobs", default=60, show_default=True, help="Blobs of the seeded account; one is over 5 MB.")
 @click.option("--blob-bytes", default=200_000, show_default=True, help="Mean size of a blob.")
 @click.option("--legacy", default=0, show_default=True, help="Further records with blob references from before 2023.")
+@damaged_blobs_option
 @convert_option
 @click.option("--keep", is_flag=True, help="Leave the sandbox running afterwards.")
 @json_option
@@ -48,6 +67,7 @@ def demo(
     blobs: int,
     blob_bytes: int,
     legacy: int,
+    damaged_blobs: int,
     *,
     convert_legacy_blobs: bool | None,
     keep: bool,
@@ -59,7 +79,15 @@ def demo(
     servers back: every record's CID and every blob's SHA-256 must be equal, but for records that were converted, which
     must be the source's otherwise. The sandbox is stopped again if it was not running before.
 
-    Exit code: 0 only if verified; else as `eurosky migrate`.
+    With --damaged-blobs the source has some blobs no more, as old servers have not: they are by turns lost, corrupt and
+    taken down, just before the migration. It must name these and no others, and the servers must bear it out. A corrupt
+    blob is downloaded four times, with 2, 4 and 8 s between. Then look at which blobs are not there, and why:
+    `eurosky report TOKEN`.
+
+    \b
+    Exit code: 0 verified, nothing was lost
+               3 verified, all but the damaged blobs
+               else as `eurosky migrate`, and 1 if not verified
     """
     from eurosky_pipeline.orchestration.instance import prepare_instance
     from eurosky_pipeline.registry.registry import open_registry
@@ -78,7 +106,15 @@ def demo(
         tell("1/4  the sandbox")
         state = up(settings.home, report=_tell_indented)
         tell("2/4  an account on the source, and the same one, deactivated, on the destination")
-        account = seed(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy, report=_tell_indented)
+        account = seed(
+            state,
+            records=records,
+            blobs=blobs,
+            blob_bytes=blob_bytes,
+            legacy=legacy,
+            damaged_blobs=damaged_blobs,
+            report=_tell_indented,
+        )
         tell("3/4  the migration, a run of the Dagster job migrate_account")
         result = _migrate_and_verify(state, account, settings, registry, convert_legacy_blobs)
         registry.close()
@@ -114,7 +150,22 @@ def _migrate_and_verify(
     if outcome.exit_code in {EXIT_FAILED, EXIT_WAITING}:
         return _Demo(account, outcome, None)
     tell("4/4  an independent look at both servers: every record's CID, every blob's SHA-256")
-    return _Demo(account, outcome, _verify(state, account, settings))
+    found = _verify(state, account, settings)
+    named = registry.get(migration.token).progress_data.get("failed_blobs", [])
+    differences = (*found.differences, *_misnamed(account, named))
+    for difference in differences[:_DIFFERENCES_SHOWN]:
+        tell(f"     differs: {difference}")
+    return _Demo(account, outcome, replace(found, differences=differences))
+
+
+def _misnamed(account: SeededAccount, named: Iterable[str]) -> list[str]:
+    """Where the blobs that the migration names as not arrived are others than those that were damaged."""
+    damaged, said = {str(blob.blob_cid) for blob in account.damaged}, set(named)
+    return [
+        f"blob {cid}: damaged, and the migration does not say that it is not there" for cid in sorted(damaged - said)
+    ] + [
+        f"blob {cid}: the migration says that it is not there, and nobody damaged it" for cid in sorted(said - damaged)
+    ]
 
 
 def _verify(state: SandboxState, account: SeededAccount, settings: Settings) -> Verification:
@@ -132,17 +183,15 @@ def _verify(state: SandboxState, account: SeededAccount, settings: Settings) -> 
         source = XrpcClient(http, state.source_pds)
         public = XrpcClient(http, state.destination_pds)
         session = log_in(public, account.did, SecretStr(account.destination_password))
-        result = verify_accounts(
+        return verify_accounts(
             source,
             public.with_authorization(session),
             account.did,
             workers=settings.parallel_blobs,
             is_sentinel_allowed=settings.unknown_blob_size == "sentinel",
+            damaged=[blob.blob_cid for blob in account.damaged],
             progress=progress,
         )
-    for difference in result.differences[:20]:
-        tell(f"     differs: {difference}")
-    return result
 
 
 def _print(result: _Demo, *, is_json: bool) -> None:
@@ -152,10 +201,11 @@ def _print(result: _Demo, *, is_json: bool) -> None:
             {
                 **asdict(result.outcome),
                 "exit_code": result.exit_code,
-                "verified": bool(found and found.is_equal),
+                "verified": result.is_verified,
                 "records": found.records if found else 0,
                 "records_converted": found.records_converted if found else 0,
-                "blobs_compared": found.blobs if found else 0,
+                "blobs_compared": found.blobs - found.blobs_lost if found else 0,
+                "blobs_lost": found.blobs_lost if found else 0,
                 "blob_bytes": found.blob_bytes if found else 0,
                 "differences": found.differences if found else (),
             }
@@ -176,9 +226,10 @@ def _print(result: _Demo, *, is_json: bool) -> None:
         pairs += [
             ("records compared", f"{found.records:,}"),
             *([("records converted", f"{found.records_converted:,}")] if found.records_converted else []),
-            ("blobs compared", f"{found.blobs:,}  ({found.blob_bytes:,} bytes)"),
+            ("blobs compared", f"{found.blobs - found.blobs_lost:,}  ({found.blob_bytes:,} bytes)"),
+            *([("blobs lost", f"{found.blobs_lost:,}")] if found.blobs_lost else []),
             ("differences", f"{len(found.differences):,}"),
-            ("verdict", "verified: nothing was lost" if found.is_equal else "NOT verified"),
+            ("verdict", result.verdict),
         ]
     print_pairs("", pairs)
     tell("See this very run in the Dagster UI: run `.venv/bin/eurosky up`, then open")

@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eurosky_pipeline.cli.output import json_option, print_json, print_pairs, print_table, tell
+from eurosky_pipeline.cli.output import Command, json_option, print_json, print_pairs, print_table, tell
 
 if TYPE_CHECKING:
     from eurosky_pipeline.sandbox.state import SandboxState
+
+
+def damaged_blobs_option(command: Command) -> Command:
+    """How many blobs of a seeded account shall be such as a migration cannot have."""
+    return click.option(
+        "--damaged-blobs",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="So many of the blobs are spoilt on the source: by turns lost, corrupt, taken down.",
+    )(command)
 
 
 @click.group()
@@ -94,11 +106,18 @@ def env() -> None:
 @click.option("--blobs", default=60, show_default=True, help="Distinct blobs, one of them over 5 MB.")
 @click.option("--blob-bytes", default=200_000, show_default=True, help="Mean size of a blob.")
 @click.option("--legacy", default=0, show_default=True, help="Further records with blob references from before 2023.")
+@damaged_blobs_option
 @json_option
-def seed(records: int, blobs: int, blob_bytes: int, legacy: int, *, is_json: bool) -> None:
+def seed(records: int, blobs: int, blob_bytes: int, legacy: int, damaged_blobs: int, *, is_json: bool) -> None:
     """Make an account with records and blobs on the source, and the same one, deactivated, on the destination.
 
     Prints what `migrations add` needs; the passwords are of throw-away accounts.
+
+    With --damaged-blobs it is an account as old servers have them: some of its blobs cannot be had, and the result says
+    which and how. They are by turns lost (the file is gone), corrupt (a byte of it has changed) and taken down by the
+    server's admin. A migration names them as missing_at_source, corrupt_at_source (after four downloads, with 2, 4 and
+    8 s between them) and missing_at_source again, since this PDS tells nobody that a blob was taken down; all others
+    arrive, and the exit code of `migrate` is 3.
     """
     from eurosky_pipeline.errors import SettingsError
     from eurosky_pipeline.sandbox.seed import seed as make_account
@@ -108,8 +127,16 @@ def seed(records: int, blobs: int, blob_bytes: int, legacy: int, *, is_json: boo
     state = load_state(load_settings().home)
     if state is None or not is_running(state):
         raise SettingsError("the sandbox is not up", code="sandbox_down", hint="`eurosky sandbox up` starts it")
-    account = make_account(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy, report=tell)
-    result = {
+    account = make_account(
+        state,
+        records=records,
+        blobs=blobs,
+        blob_bytes=blob_bytes,
+        legacy=legacy,
+        damaged_blobs=damaged_blobs,
+        report=tell,
+    )
+    result: dict[str, object] = {
         "did": account.did,
         "handle": account.handle,
         "source_pds": account.source_pds,
@@ -118,10 +145,14 @@ def seed(records: int, blobs: int, blob_bytes: int, legacy: int, *, is_json: boo
         "destination_password": account.destination_password,
         "plc_url": account.plc_url,
     }
+    damaged = [(str(blob.blob_cid), str(blob.damage), blob.mime_type, blob.size_bytes) for blob in account.damaged]
+    header = ["blob_cid", "damage", "mime_type", "size_bytes"]
     if is_json:
-        print_json(result)
+        print_json({**result, "damaged_blobs": [dict(zip(header, row, strict=True)) for row in damaged]})
     else:
         print_pairs("", result.items())
+        if damaged:
+            print_table(header, damaged)
         tell("To move it:")
         tell(f"  export SEED_PASSWORD='{account.destination_password}'")
         tell(

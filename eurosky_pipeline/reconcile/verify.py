@@ -2,6 +2,7 @@
 
 Each side's own `getRepo` is read and hashed, each side's own `getBlob` is read and hashed, and the two are compared:
 every record's CID, every blob's SHA-256. A record whose CID differs must be the source's, converted, to the letter.
+Who has damaged blobs on purpose can say which: those must be the ones that cannot be had, and no others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from eurosky_pipeline.transfer.export_repo import download_repo
 from eurosky_pipeline.transfer.progress import ProgressSink, SilentProgress
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.endpoints import get_blob, list_blobs
+from eurosky_pipeline.xrpc.errors import BlobNotFound, BlobTakenDown
 from eurosky_pipeline.xrpc.workers import run_workers
 
 UNKNOWN_SIZE = -1
@@ -31,13 +34,19 @@ UNKNOWN_SIZE = -1
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was compared, and every difference, named. `records_converted` differ as a conversion has to make them."""
+    """What was compared, and every difference, named. `records_converted` differ as a conversion has to make them.
+
+    Attributes:
+        blobs: all that were looked for; `blob_bytes` are of those that the destination has.
+        blobs_lost: those of `damaged` that the source no longer gives, and that the destination has not got.
+    """
 
     records: int
     records_converted: int
     blobs: int
     blob_bytes: int
     differences: tuple[str, ...]
+    blobs_lost: int = 0
 
     @property
     def is_equal(self) -> bool:
@@ -52,6 +61,7 @@ def verify_accounts(
     workers: int = 5,
     max_repo_bytes: int = 8 * 1024**3,
     is_sentinel_allowed: bool = False,
+    damaged: Collection[Cid] = (),
     progress: ProgressSink | None = None,
 ) -> Verification:
     """Compare an account on two servers, record by record and blob by blob.
@@ -59,6 +69,8 @@ def verify_accounts(
     Args:
         destination: with a session, where the account is still deactivated.
         is_sentinel_allowed: a converted reference may say -1 where nobody told the size.
+        damaged: blobs that the source is known not to have any more as their CID says. One of them that it gives whole
+            after all, or of which the destination has anything, is a difference; so is one that nothing names.
         progress: told of the stage "verified", in blobs.
 
     Raises: EuroskyError if a side does not give out its repository or its list of blobs.
@@ -71,19 +83,24 @@ def verify_accounts(
             found = _compare_repos(did, original, copy)
     differences = found.differences
     cids = sorted(found.blobs | set(list_blobs(source, did)))
-    total_bytes = 0
+    expected_lost = frozenset(damaged)
+    differences += [f"blob {cid}: damaged, and neither server knows of it" for cid in expected_lost.difference(cids)]
+    total_bytes = lost = 0
     progress = progress or SilentProgress()
     progress.begin("verified", len(cids), "blobs")
     stop = threading.Event()
-    compare = partial(_compare_blob, source, destination, did)
+    compare = partial(_compare_blob, source, destination, did, expected_lost)
     for cid, size_bytes, problem in run_workers(cids, compare, workers=workers, stop=stop):
+        is_lost = cid in expected_lost and not problem
+        lost += is_lost
         total_bytes += size_bytes
         if problem:
             differences.append(f"blob {cid}: {problem}")
-        differences += _wrong_sizes(found.claims.get(cid, []), None if problem else size_bytes, is_sentinel_allowed)
+        known_bytes = None if problem or is_lost else size_bytes
+        differences += _wrong_sizes(found.claims.get(cid, []), known_bytes, is_sentinel_allowed)
         progress.advance("verified", 1)
     progress.end("verified", f"{found.records:,} records, {len(cids):,} blobs")
-    return Verification(found.records, found.records_converted, len(cids), total_bytes, tuple(differences))
+    return Verification(found.records, found.records_converted, len(cids), total_bytes, tuple(differences), lost)
 
 
 @dataclass(slots=True)
@@ -130,9 +147,13 @@ def _wrong_sizes(claims: Iterable[ClaimedSize], size_bytes: int | None, is_senti
     ]
 
 
-def _compare_blob(source: XrpcClient, destination: XrpcClient, did: str, cid: Cid) -> tuple[Cid, int, str]:
+def _compare_blob(
+    source: XrpcClient, destination: XrpcClient, did: str, damaged: Collection[Cid], cid: Cid
+) -> tuple[Cid, int, str]:
     """(CID, bytes at the destination, what is wrong or "")."""
     try:
+        if cid in damaged:
+            return cid, 0, _why_not_lost(source, destination, did, cid)
         original, _ = _digest(source, did, cid)
         copy, size_bytes = _digest(destination, did, cid)
     except FatalError:
@@ -142,6 +163,21 @@ def _compare_blob(source: XrpcClient, destination: XrpcClient, did: str, cid: Ci
     if copy != original:
         return cid, size_bytes, "the two servers give different bytes"
     return cid, size_bytes, "" if copy == cid.digest else "both servers give bytes that do not hash to the CID"
+
+
+def _why_not_lost(source: XrpcClient, destination: XrpcClient, did: str, cid: Cid) -> str:
+    """What is wrong with a blob that should be lost; "" if it is: the source has it no more, the destination never had.
+
+    Raises: EuroskyError: a server answers neither with the blob nor that it has none, which proves nothing.
+    """
+    with suppress(BlobNotFound, BlobTakenDown):
+        digest, _ = _digest(source, did, cid)
+        if digest == cid.digest:
+            return "damaged, and the source gives it whole"
+    with suppress(BlobNotFound):
+        _digest(destination, did, cid)
+        return "damaged, and the destination has it"
+    return ""
 
 
 def _digest(client: XrpcClient, did: str, cid: Cid) -> tuple[bytes, int]:

@@ -1,6 +1,7 @@
 """Seed the sandbox with an account worth migrating: on the source with all it has, on the destination empty.
 
-The account's content comes from `seed_records` and `seed_blobs`; this module brings it to the servers.
+The account's content comes from `seed_records` and `seed_blobs`; this module brings it to the servers, and has
+`damage` spoil what is to be spoilt.
 Records with legacy blob references cannot be written through a PDS's front door: they enter by `importRepo`.
 """
 
@@ -25,6 +26,7 @@ from eurosky_pipeline.atproto.commit import VOID_SIGNATURE, Commit, encode_commi
 from eurosky_pipeline.atproto.repo import RepoFile, open_repo
 from eurosky_pipeline.atproto.syntax import next_tid
 from eurosky_pipeline.errors import IntegrityError, SettingsError
+from eurosky_pipeline.sandbox.damage import DamagedBlob, damage_blobs, plan_damage
 from eurosky_pipeline.sandbox.pictures import MIN_BLOB_BYTES
 from eurosky_pipeline.sandbox.seed_blobs import (
     MAX_PICTURE_BYTES,
@@ -53,7 +55,11 @@ WRITES_PER_BATCH = 200  # the lexicon's limit for applyWrites
 
 @dataclass(frozen=True, slots=True)
 class SeededAccount:
-    """An account on the source, and the same DID on the destination, created and deactivated."""
+    """An account on the source, and the same DID on the destination, created and deactivated.
+
+    Attributes:
+        damaged: the blobs that the source does not give as they were.
+    """
 
     did: str
     handle: str
@@ -62,6 +68,7 @@ class SeededAccount:
     source_password: str = field(repr=False)
     destination_password: str = field(repr=False)
     plc_url: str
+    damaged: tuple[DamagedBlob, ...] = ()
 
 
 def seed(
@@ -71,6 +78,7 @@ def seed(
     blobs: int,
     blob_bytes: int,
     legacy: int = 0,
+    damaged_blobs: int = 0,
     report: Report,
     seed_name: str = "eurosky",
 ) -> SeededAccount:
@@ -85,6 +93,7 @@ def seed(
         blobs: pictures, videos and plain files; at most 4 for each record but the profile.
         blob_bytes: mean size; of three or more blobs, one is over 5 MB besides.
         legacy: posts whose picture is named in the legacy form.
+        damaged_blobs: how many of `blobs` are spoilt on the source, once all else is there.
         report: is told, in one line each, what is being done.
 
     Raises:
@@ -92,9 +101,11 @@ def seed(
         IntegrityError: the source does not hold what was sent to it.
         The errors of `xrpc.errors`.
     """
-    _check_arguments(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy)
+    _check_arguments(state, records=records, blobs=blobs, blob_bytes=blob_bytes, legacy=legacy, damaged=damaged_blobs)
     limit_bytes = state.blob_upload_limit_bytes
     plan = plan_blobs(blobs, mean_bytes=blob_bytes, limit_bytes=limit_bytes, seed=f"{seed_name}/blobs")
+    blob_facts = [blob.facts() for blob in plan]
+    damaged = plan_damage(blob_facts, damaged_blobs, seed_name)
     picture_limit_bytes = min(limit_bytes, MAX_PICTURE_BYTES)
     legacy_plan = plan_blobs(
         legacy,
@@ -112,9 +123,7 @@ def seed(
         account = source.with_authorization(log_in(source, did, source_password))
         old_posts = legacy_posts(did, [blob.facts() for blob in legacy_plan], seed_name)
         upload_blobs(account, plan, report)
-        _write(
-            account, did, account_records(did, records, [blob.facts() for blob in plan], old_posts, seed_name), report
-        )
+        _write(account, did, account_records(did, records, blob_facts, old_posts, seed_name), report)
         if old_posts:
             _import(account, did, old_posts, report)
             upload_blobs(account, legacy_plan, report)  # after the import: sent before it, they would be lost
@@ -127,6 +136,7 @@ def seed(
         endpoints.create_account(
             destination, handle=handle, email=email, password=destination_password, did=did, service_auth=token
         )
+    damage_blobs(state, did, damaged, report)
     return SeededAccount(
         did=did,
         handle=handle,
@@ -135,15 +145,23 @@ def seed(
         source_password=source_password.get_secret_value(),
         destination_password=destination_password.get_secret_value(),
         plc_url=state.plc_url,
+        damaged=damaged,
     )
 
 
-def _check_arguments(state: SandboxState, *, records: int, blobs: int, blob_bytes: int, legacy: int) -> None:
+def _check_arguments(
+    state: SandboxState, *, records: int, blobs: int, blob_bytes: int, legacy: int, damaged: int
+) -> None:
     limit_bytes, room = state.blob_upload_limit_bytes, BLOBS_PER_RECORD * (records - 1)
     if records < 1:
         raise SettingsError(f"an account needs at least 1 record (its profile), not {records}", hint="ask for more")
     if blobs < 0 or legacy < 0:
         raise SettingsError(f"there cannot be {blobs} blobs, or {legacy} legacy references", hint="ask for 0 or more")
+    if not 0 <= damaged <= blobs:
+        raise SettingsError(
+            f"of {blobs} blobs, {damaged} cannot be damaged",
+            hint=f"ask for 0 to {blobs} damaged blobs, or for more blobs (those of legacy references stay whole)",
+        )
     if blobs > room:
         raise SettingsError(
             f"{records} records have room for {room} blobs ({BLOBS_PER_RECORD} in each but the profile), not {blobs}",

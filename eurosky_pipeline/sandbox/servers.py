@@ -34,6 +34,11 @@ def data_folder(state: SandboxState, server: ServerState) -> Path:
     return state.folder / server.name
 
 
+def blob_folder(state: SandboxState, server: ServerState) -> Path:
+    """Where a PDS keeps its accounts' blobs: a folder an account, named by its DID, and in it a file a blob."""
+    return data_folder(state, server) / "blobs"
+
+
 def marker(folder: Path) -> str:
     """An argument that only processes of the sandbox in `folder` have, so that strays can be told from others."""
     return f"--eurosky-sandbox={folder}"
@@ -77,7 +82,7 @@ def _pds_settings(state: SandboxState, server: ServerState) -> dict[str, str]:
         "PDS_PORT": str(server.port),
         "PDS_SERVICE_DID": f"did:web:localhost%3A{server.port}",
         "PDS_DATA_DIRECTORY": str(folder),
-        "PDS_BLOBSTORE_DISK_LOCATION": str(folder / "blobs"),
+        "PDS_BLOBSTORE_DISK_LOCATION": str(blob_folder(state, server)),
         "PDS_DID_PLC_URL": state.plc_url,
         "PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX": keys.rotation_key_hex,
         "PDS_JWT_SECRET": keys.jwt_secret,

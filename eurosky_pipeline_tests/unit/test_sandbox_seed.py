@@ -199,6 +199,8 @@ def stopped(tmp_path: Path) -> SandboxState:
         ({"records": 0}, "at least 1 record"),
         ({"blobs": -1}, "cannot be -1 blobs"),
         ({"legacy": -1}, "-1 legacy references"),
+        ({"damaged_blobs": -1}, "of 5 blobs, -1 cannot be damaged"),
+        ({"damaged_blobs": 6, "legacy": 1}, "of 5 blobs, 6 cannot be damaged"),
         ({"records": 1, "blobs": 1}, "1 records have room for 0 blobs"),
         ({"records": 5, "blobs": 17}, "room for 16 blobs"),
         ({"blob_bytes": 511}, "between 512 bytes"),

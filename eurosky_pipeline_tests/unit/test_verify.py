@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.reconcile.verify import Verification, verify_accounts
 from eurosky_pipeline_tests.builders import (
     DID,
@@ -82,6 +83,68 @@ def test_two_servers_with_the_same_wrong_bytes_do_not_pass(source: FakePds, dest
     cid = next(iter(destination.blobs))
     source.blobs[cid] = destination.blobs[cid] = (b"b picture", "image/png")
     assert not look(source, destination).is_equal
+
+
+CID = make_blob_ref(PICTURE)["ref"]
+
+
+def look_for_lost(source: FakePds, destination: FakePds, *damaged: Cid) -> Verification:
+    return verify_accounts(source.client, destination.client, DID, damaged=damaged or [CID])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda pds: pds.blobs.clear(),
+        lambda pds: pds.blobs.update({str(CID): (b"b picture", "image/png")}),
+        lambda pds: pds.faults.update(getBlob=lambda _: json_answer({"message": "Blob has been takendown"}, 400)),
+    ],
+    ids=["lost", "corrupt", "taken down"],
+)
+def test_a_blob_that_was_damaged_may_be_lost_and_is_counted(
+    source: FakePds, destination: FakePds, damage: Callable[[FakePds], None]
+) -> None:
+    damage(source)
+    destination.blobs.clear()
+    found = look_for_lost(source, destination)
+    assert (found.differences, found.blobs_lost, found.blobs, found.blob_bytes) == ((), 1, 1, 0)
+
+
+def test_a_damaged_blob_that_the_source_gives_whole_is_a_difference(source: FakePds, destination: FakePds) -> None:
+    destination.blobs.clear()
+    found = look_for_lost(source, destination)
+    assert found.differences == (f"blob {CID}: damaged, and the source gives it whole",)
+    assert found.blobs_lost == 0
+
+
+@pytest.mark.parametrize("content", [PICTURE, b"b picture"])
+def test_a_damaged_blob_of_which_the_destination_has_anything_is_a_difference(
+    source: FakePds, destination: FakePds, content: bytes
+) -> None:
+    source.blobs.clear()
+    destination.blobs[str(CID)] = (content, "image/png")
+    assert look_for_lost(source, destination).differences == (f"blob {CID}: damaged, and the destination has it",)
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_server_that_fails_does_not_prove_that_a_damaged_blob_is_lost(
+    source: FakePds, destination: FakePds, side: str
+) -> None:
+    source.blobs.clear()
+    destination.blobs.clear()
+    servers = {"source": source, "destination": destination}
+    servers[side].faults["getBlob"] = lambda _: json_answer({"error": "InternalServerError"}, 500)
+    found = look_for_lost(source, destination)
+    assert (len(found.differences), found.blobs_lost) == (1, 0)
+
+
+def test_a_blob_that_is_lost_and_was_not_damaged_is_a_difference(source: FakePds, destination: FakePds) -> None:
+    source.blobs.clear()
+    destination.blobs.clear()
+    other = make_blob_ref(b"another")["ref"]
+    first, second = look_for_lost(source, destination, other).differences
+    assert first == f"blob {other}: damaged, and neither server knows of it"
+    assert second.startswith(f"blob {CID}: ")
 
 
 LEGACY_KEY, LIKE_KEY, REPLY_KEY = (f"app.bsky.feed.{kind}/3jzfcijpj2z2b" for kind in ("post", "like", "repost"))
