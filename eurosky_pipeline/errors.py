@@ -11,7 +11,7 @@ EuroskyError
 
 Every error says three things: what happened (`message`, with the host and what was asked), a stable
 `code` for machines, and what to do next (`hint`). None of them ever carries a secret. Every code, with its meaning,
-stands in docs/errors.md.
+stands in docs/troubleshooting.md.
 """
 
 from __future__ import annotations

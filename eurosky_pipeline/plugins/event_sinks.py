@@ -41,7 +41,8 @@ class Event:
         did, handle, source_pds, destination_pds: as the migration has them now; None where they are forgotten, or
             were never known.
         state_before: None where there was none, or it has not changed.
-        error_code, error_text: where it failed, or waits: docs/errors.md tells the codes; hosts have a part in texts.
+        error_code, error_text: where it failed, or waits: docs/troubleshooting.md tells the codes; hosts have a part
+            in texts.
         summary: numbers and short texts by name, in JSON's types; empty for other kinds than a run's end.
         happened_at: in UTC.
     """

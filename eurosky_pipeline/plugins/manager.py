@@ -46,7 +46,7 @@ class Missing:
 
     Attributes:
         name: as the settings have it.
-        code: of docs/errors.md.
+        code: of docs/troubleshooting.md.
         hint: what to do; may be empty.
     """
 

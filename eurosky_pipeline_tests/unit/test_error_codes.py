@@ -1,7 +1,9 @@
-"""Every error code: where it comes from, that docs/errors.md tells what it means, and that no document invents one."""
+"""Every error code: where it comes from, that docs/troubleshooting.md tells what it means, and that no document
+invents one."""
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,9 @@ import pytest
 from eurosky_pipeline_tests.error_codes import COMMAND, KINDS, PACKAGE, ROOT, RaiseSite, Source
 
 REPOSITORY = PACKAGE.parent
-PAGE = REPOSITORY / "docs" / "errors.md"
+PAGE = REPOSITORY / "docs" / "troubleshooting.md"
 DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
-ROW = re.compile(r"^\| `([^`]+)` \| ([a-z · ]+) \| (.+) \| (.+) \|$", re.M)
+HEADER = ["code", "kind", "meaning", "usual cause", "what to do"]
 NAMED = [
     re.compile(r'"(?:error_)?code": ?"([^"…]+)"'),  # in an example of JSON
     re.compile(r"\bcode(?:s|=| is|:)? `([a-z_]+)`"),
@@ -22,8 +24,30 @@ SOURCE = Source()
 CODES = SOURCE.kinds_by_code()
 
 
-def documented() -> dict[str, tuple[str, str, str]]:
-    return {code: (kind, meaning, advice) for code, kind, meaning, advice in ROW.findall(PAGE.read_text("utf-8"))}
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the page says of a code."""
+
+    code: str
+    kind: str
+    meaning: str
+    cause: str
+    advice: str
+
+
+def read_rows(text: str) -> list[Row]:
+    """The rows of the tables of codes; what is no row of five cells there raises TypeError."""
+    rows, is_table = [], False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        is_table = line.startswith("|") and (is_table or cells == HEADER)
+        if is_table and line.startswith("| `"):
+            rows.append(Row(cells[0].strip("`"), *cells[1:]))
+    return rows
+
+
+ROWS = read_rows(PAGE.read_text("utf-8"))
+DOCUMENTED = {row.code: row for row in ROWS}
 
 
 def test_the_source_is_read_whole() -> None:
@@ -32,25 +56,36 @@ def test_the_source_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-def test_each_code_is_documented_with_who_retries_it_and_what_to_do(code: str) -> None:
+def test_each_code_is_documented_with_who_retries_it_its_meaning_its_cause_and_what_to_do(code: str) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code), "snake_case, in letters"
     assert len(code) <= 64, "the registry's column"
-    assert code in documented(), f"{PAGE.name} lacks {code}"
-    kind, meaning, advice = documented()[code]
-    assert set(kind.split(" · ")) == CODES[code]
-    assert kind == " · ".join(sorted(CODES[code]))
-    assert len(meaning) > 8
-    assert len(advice) > 3
+    assert code in DOCUMENTED, f"{PAGE.name} lacks {code}"
+    row = DOCUMENTED[code]
+    assert row.kind == " · ".join(sorted(CODES[code]))
+    assert len(row.meaning) > 8
+    assert len(row.cause) > 8
+    assert len(row.advice) > 3
+    assert len({_told(row.meaning), _told(row.cause), _told(row.advice)}) == 3, "a column says what another one says"
+
+
+def _told(cell: str) -> str:
+    """The words of a cell, whatever their case and the signs between them."""
+    return " ".join(re.findall(r"\w+", cell.lower()))
 
 
 def test_the_page_has_no_code_twice_and_none_that_cannot_happen() -> None:
-    rows = Counter(code for code, *_ in ROW.findall(PAGE.read_text("utf-8")))
-    assert {code for code, count in rows.items() if count > 1} == set()
-    assert rows.keys() - CODES.keys() == set()
+    assert [code for code, count in Counter(row.code for row in ROWS).items() if count > 1] == []
+    assert DOCUMENTED.keys() - CODES.keys() == set()
+
+
+def test_each_row_that_begins_with_a_code_and_its_kind_stands_in_a_table_of_codes() -> None:
+    kind = "|".join([*KINDS.values(), COMMAND])
+    begun = re.findall(rf"^\| `([^`]+)` \| (?:{kind})\b", PAGE.read_text("utf-8"), re.M)
+    assert [row.code for row in ROWS] == begun
 
 
 def test_no_two_codes_mean_the_same() -> None:
-    meanings = Counter(meaning for _, meaning, _ in documented().values())
+    meanings = Counter(_told(row.meaning) for row in ROWS)
     assert {meaning for meaning, count in meanings.items() if count > 1} == set()
 
 
