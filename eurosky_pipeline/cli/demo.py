@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from eurosky_pipeline.cli.migrate import EXIT_FAILED, EXIT_WAITING, Outcome, run_migration, waiting_line
+from eurosky_pipeline.cli.foreground import run_migration
 from eurosky_pipeline.cli.output import convert_option, json_option, print_json, print_pairs, tell
+from eurosky_pipeline.cli.run_outcome import EXIT_FAILED, EXIT_WAITING, Outcome, waiting_line
 from eurosky_pipeline.cli.sandbox import damaged_blobs_option
 from eurosky_pipeline.cli.telling import tell_sinks
 

@@ -9,7 +9,7 @@ import pytest
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
 from eurosky_pipeline.cli import demo
-from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL
+from eurosky_pipeline.cli.run_outcome import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL
 from eurosky_pipeline.reconcile.verify import Verification
 from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.sandbox.damage import Damage, DamagedBlob

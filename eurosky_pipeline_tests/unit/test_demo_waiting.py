@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eurosky_pipeline.cli import demo
-from eurosky_pipeline.cli.migrate import EXIT_WAITING
+from eurosky_pipeline.cli.run_outcome import EXIT_WAITING
 from eurosky_pipeline.registry.registry import open_registry
 from eurosky_pipeline.sandbox.seed import SeededAccount
 from eurosky_pipeline.settings import load_settings

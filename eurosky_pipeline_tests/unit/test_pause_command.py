@@ -15,8 +15,9 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from eurosky_pipeline.cli import migrate as migrate_module
 from eurosky_pipeline.cli.demo import demo
-from eurosky_pipeline.cli.migrate import Outcome, migrate
+from eurosky_pipeline.cli.migrate import migrate
 from eurosky_pipeline.cli.pause import LOOK_S, QUIET_LOOKS, TELL_S, Seen, look, pause, resume, wait_until_quiet
+from eurosky_pipeline.cli.run_outcome import Outcome
 from eurosky_pipeline.errors import ConflictError
 from eurosky_pipeline.orchestration.instance import open_instance, prepare_instance
 from eurosky_pipeline.orchestration.run_queue import DAEMON_SILENCE_S, UnderWay

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 from click.testing import CliRunner, Result
 
-from eurosky_pipeline.cli.migrate import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING, Outcome, _print_outcomes
-from eurosky_pipeline.cli.migrate import _severity as severity
+from eurosky_pipeline.cli.migrate import _print_outcomes
 from eurosky_pipeline.cli.migrations import migrations
+from eurosky_pipeline.cli.run_outcome import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING, Outcome, severity
 from eurosky_pipeline.registry.migration import Migration, NewMigration
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.settings import Settings
