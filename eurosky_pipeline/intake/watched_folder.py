@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from eurosky_pipeline.intake.claimed_list import ClaimedList, Drawn, sweep
+from eurosky_pipeline.intake.claimed_list import ClaimedList, Drawn
 from eurosky_pipeline.intake.folder import Folder, FolderError, Left, claim, claimed_lists, opened, waiting
+from eurosky_pipeline.intake.list_book import sweep
 from eurosky_pipeline.intake.rows import TOLD_ONLY, Rejected, Row
 from eurosky_pipeline.plugins.hooks import hookimpl
 from eurosky_pipeline.plugins.intake_sources import (

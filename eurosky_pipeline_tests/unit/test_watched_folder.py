@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.intake import claimed_list, folder
+from eurosky_pipeline.intake import claimed_list, folder, list_book
 from eurosky_pipeline.intake.folder import FolderError, called, is_list, moment_of
 from eurosky_pipeline.intake.watched_folder import WatchedFolder
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, Registered, Reply
@@ -465,7 +465,7 @@ def test_a_kill_at_any_moment_loses_no_row_and_takes_none_as_new_twice(
     most: int,
     ticks: int,
 ) -> None:
-    monkeypatch.setattr(claimed_list, "_SAVED_EVERY", 2)
+    monkeypatch.setattr(list_book, "_SAVED_EVERY", 2)
     text = f"{HEADER}\n{row(1)}{row(2, 'bad2')}{row(3)}x\n{row(4)}{row(5, 'bad5')}{row(6)}"
     kill_at = 0
     while True:
@@ -568,7 +568,7 @@ def test_doctor_says_what_is_wrong_with_the_folder(path: Path) -> None:
 def test_what_was_appended_after_the_last_progress_is_cut_off(book: Book, path: Path) -> None:
     (path / "accounts.csv").write_text(f"{HEADER}\n{row(1)}{row(2, 'bad')}{row(3)}{row(4, 'bad')}")
     book.tick(most=3)
-    for suffix in (claimed_list.OUTCOMES, claimed_list.ROWS):
+    for suffix in (list_book.OUTCOMES, list_book.ROWS):
         with only(path, f"taking/*{suffix}").open("ab") as file:
             file.write(b"half a line of what was not kept\n" * 50)
     book.tick()
