@@ -36,12 +36,13 @@ class Row:
 
 
 def read_rows(text: str) -> list[Row]:
-    """The rows of the tables of codes; what is no row of five cells there raises TypeError."""
+    """The rows of the tables of codes."""
     rows, is_table = [], False
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         is_table = line.startswith("|") and (is_table or cells == HEADER)
         if is_table and line.startswith("| `"):
+            assert len(cells) == len(HEADER), f"{PAGE.name}: {len(cells)} cells, where {len(HEADER)} belong: {line}"
             rows.append(Row(cells[0].strip("`"), *cells[1:]))
     return rows
 
