@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance, ExecuteInProcessResult
+from dagster import DagsterInstance, ExecuteInProcessResult, MetadataValue, TableMetadataValue
 from pydantic import SecretStr
 
 from eurosky_pipeline.definitions import build_defs
@@ -32,8 +33,15 @@ class Run:
         return failed.step_failure_data.user_failure_data.description
 
     def metadata(self, asset: str) -> dict[str, Any]:
-        materialization = self.result.asset_materializations_for_node(asset)[0]
-        return {name: value.value for name, value in materialization.metadata.items()}
+        return told(self.result.asset_materializations_for_node(asset)[0].metadata)
+
+
+def told(metadata: Mapping[str, MetadataValue]) -> dict[str, Any]:
+    """What the UI shows, as plain values; a table as a list of its rows."""
+    return {
+        name: [dict(row.data) for row in value.records] if isinstance(value, TableMetadataValue) else value.value
+        for name, value in metadata.items()
+    }
 
 
 def register(registry: Registry, account: SeededAccount, **changes: Any) -> Migration:

@@ -8,7 +8,7 @@ from dagster import AssetExecutionContext, AssetObservation
 from eurosky_pipeline.artifacts.store import Stored
 from eurosky_pipeline.convert.convert_car import Conversion
 from eurosky_pipeline.convert.convert_repo import ConvertedRepo, legacy_counts
-from eurosky_pipeline.orchestration.metadata import markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import banner, table, warned
 from eurosky_pipeline.orchestration.steps import Step
 from eurosky_pipeline.settings import LEGACY_TRANSFORM
 from eurosky_pipeline.transfer.blobs import utc_now
@@ -36,7 +36,7 @@ _UNSIGNED = (
 )
 _HOW_TO_CONVERT = "--convert-legacy-blobs (or CONVERT_LEGACY_BLOBS=true) has them converted"
 _STALE = (
-    "Likes, replies and quotes of *other* accounts that name a converted record do so by its old CID, and go stale: "
+    "Likes, replies and quotes of other accounts that name a converted record do so by its old CID, and go stale: "
     "only those accounts themselves could rewrite them. This account's own have been rewritten."
 )
 
@@ -72,12 +72,12 @@ class ConversionTeller:
     def found(self, legacy_refs: int) -> None:
         """There is something to do: it begins now, and the UI shows it while it lasts."""
         self._step.registry.record(self._step.token, {"legacy_blob_conversion_started_at": utc_now()})
-        banner = f"🔄 **Converting** {legacy_refs:,} legacy blob references"
+        converting = banner(f"🔄 **Converting** {legacy_refs:,} legacy blob references")
         self._context.log_event(
             AssetObservation(
                 self._context.asset_key,
                 partition=self._context.partition_key,
-                metadata={"summary": markdown(banner), "status": "converting", "legacy_blob_refs": legacy_refs},
+                metadata={"summary": converting, "status": "converting", "legacy_blob_refs": legacy_refs},
             )
         )
 
@@ -126,7 +126,8 @@ def warnings_of(converted: ConvertedRepo) -> list[str]:
 def conversion_metadata(step: Step, converted: ConvertedRepo, kept: Stored) -> dict[str, Any]:
     """What the UI shows of the asset: a banner, where something was converted, and the numbers as numbers."""
     return {
-        "summary": markdown(*_banner(converted)),
+        "summary": banner(*_told(converted)),
+        **_tables_and_notes(converted),
         "legacy_blob_refs": converted.legacy_refs,
         **({} if converted.conversion is None else _numbers(converted, converted.conversion)),
         "warnings": warnings_of(converted),
@@ -151,9 +152,6 @@ def _numbers(converted: ConvertedRepo, conversion: Conversion) -> dict[str, Any]
         "sizes_known": counts.get("sizes_known", 0),
         "sizes_fetched": len(converted.sizes.sizes),
         "sizes_unknown": counts.get("sizes_unknown", 0),
-        "transforms": [
-            {"name": name, "version": version, "counts": dict(did)} for name, version, did in conversion.transforms
-        ],
         "rev": conversion.rev,
         "signature": str(conversion.signature),
         "nodes_rewritten": conversion.nodes_rewritten,
@@ -161,11 +159,11 @@ def _numbers(converted: ConvertedRepo, conversion: Conversion) -> dict[str, Any]
     }
 
 
-def _banner(converted: ConvertedRepo) -> Iterable[str]:
-    conversion = converted.conversion
+def _told(converted: ConvertedRepo) -> Iterable[str]:
+    conversion, warnings = converted.conversion, warned(warnings_of(converted))
     if conversion is None or not conversion.is_changed:
         yield f"Passed on unchanged, {human_bytes(converted.size_bytes)}."
-        yield from ([f"⚠ {warning}" for warning in warnings_of(converted)] or [_moved_as_they_are(converted)])
+        yield from warnings or [_moved_as_they_are(converted)]
         return
     counts = legacy_counts(conversion)
     refs = f"{counts['refs_converted']:,} of {counts['refs_found']:,} legacy blob references, in " if counts else ""
@@ -173,21 +171,24 @@ def _banner(converted: ConvertedRepo) -> Iterable[str]:
         f"✅ **Converted**: {refs}{conversion.records_changed:,} of {conversion.records:,} records; "
         f"{conversion.strong_refs_rewritten:,} strong references follow them."
     )
-    yield from (f"⚠ {warning}" for warning in warnings_of(converted))
-    reasons = [(cid, reason) for cid, reason in converted.sizes.unknown.items()][:_REASONS_SHOWN]
-    if reasons:
-        yield markdown_table(["blob whose size is not known", "why"], reasons)
-    yield markdown_table(
-        ["transform", "version", "counts"],
-        [
-            (name, version, ", ".join(f"{what} {count:,}" for what, count in did.items()))
-            for name, version, did in conversion.transforms
-        ],
-    )
-    yield markdown_table(["", "root"], [("exported", converted.exported_root), ("to import", converted.root)])
-    if conversion.signature == "void":
-        yield _UNSIGNED
-    yield _STALE
+    yield from warnings
+
+
+def _tables_and_notes(converted: ConvertedRepo) -> dict[str, Any]:
+    conversion = converted.conversion
+    if conversion is None:
+        return {}
+    transforms = [
+        (name, version, ", ".join(f"{what} {count:,}" for what, count in did.items()))
+        for name, version, did in conversion.transforms
+    ]
+    reasons = list(converted.sizes.unknown.items())[:_REASONS_SHOWN]
+    return {
+        **table("transforms", ["transform", "version", "counts"], transforms),
+        **table("blobs_without_size", ["blob", "why"], reasons),
+        **({"about_the_signature": _UNSIGNED} if conversion.signature == "void" else {}),
+        **({"about_others": _STALE} if conversion.is_changed else {}),
+    }
 
 
 def _moved_as_they_are(converted: ConvertedRepo) -> str:

@@ -1,11 +1,15 @@
-"""Numbers and tables as people read them in the UI."""
+"""Numbers, banners and tables as people read them in the UI.
+
+Dagster's pages show a table as it is, and Markdown below a thousand characters; longer Markdown is behind a click. So
+what has to be seen at once is a short banner, and what has rows is a table of its own.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dagster import MetadataValue
+from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
-_ESCAPES = {"\n": " ", "<": "&lt;", **{letter: f"\\{letter}" for letter in "\\|[]()!`*"}}
+_ESCAPES = {"\n": " ", "<": "&lt;", **{letter: f"\\{letter}" for letter in "\\[]`*"}}
 
 
 def rates(blobs: int, size_bytes: int, duration_s: float) -> dict[str, float]:
@@ -26,17 +30,32 @@ def links(did_document: str, source_pds: str, destination_pds: str, did: str) ->
     return {name: MetadataValue.url(address) for name, address in addresses.items()}
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown; cells are made safe, since some hold text from strangers."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+def table(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, MetadataValue[Any]]:
+    """A table under this name; nothing where there are no rows. Numbers stay numbers, all else is text."""
+    records = [TableRecord(dict(zip(header, map(_cell, row), strict=True))) for row in rows]
+    schema = TableSchema([TableColumn(column, _type(records, column)) for column in header])
+    return {name: MetadataValue.table(records, schema)} if records else {}
 
 
-def markdown(*parts: str) -> MetadataValue:
-    """Paragraphs and tables, one below the other."""
+def banner(*parts: str) -> MetadataValue[Any]:
+    """Paragraphs of Markdown, one below the other; what strangers have a part in goes through `plain` first."""
     return MetadataValue.md("\n\n".join(part for part in parts if part))
 
 
-def _cell(value: object) -> str:
-    """A cell's text as text: no markup of a stranger's, be it a link, a picture or HTML, and no end of the cell."""
-    return "".join(_ESCAPES.get(letter, letter) for letter in str(value))
+def warned(warnings: Iterable[str]) -> list[str]:
+    """A paragraph for each."""
+    return [f"⚠ {plain(warning)}" for warning in warnings]
+
+
+def plain(text: str) -> str:
+    """Text as text: no markup of a stranger's, be it a link, a picture or HTML, and no second line."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+
+
+def _cell(value: object) -> str | int | float:
+    return value if isinstance(value, (int, float)) else str(value)
+
+
+def _type(records: Sequence[TableRecord], column: str) -> str:
+    kinds = {type(record.data[column]) for record in records}
+    return "int" if kinds == {int} else "float" if kinds <= {int, float} else "string"

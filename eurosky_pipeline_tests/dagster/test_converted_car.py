@@ -32,6 +32,7 @@ from eurosky_pipeline_tests.builders import (
     make_strong_ref,
 )
 from eurosky_pipeline_tests.fake_pds import FakePds
+from eurosky_pipeline_tests.pipeline import told
 
 DID = "did:plc:" + "a" * 24
 FIRST, SECOND, KNOWN = b"a picture", b"another picture", b"one of a known size"
@@ -88,7 +89,7 @@ class Ran:
     @property
     def metadata(self) -> dict[str, Any]:
         (materialization,) = self.result.asset_materializations_for_node("converted_car")
-        return {name: value.value for name, value in materialization.metadata.items()}
+        return told(materialization.metadata)
 
     @property
     def error(self) -> str:
@@ -131,7 +132,7 @@ def run(account: Account) -> Callable[[], Ran]:
             entries = instance.all_logs(result.run_id)
         log = [entry.user_message for entry in entries if not entry.is_dagster_event]
         seen = [entry.asset_observation for entry in entries if entry.asset_observation]
-        return Ran(result, log, [{name: value.value for name, value in one.metadata.items()} for one in seen])
+        return Ran(result, log, [told(one.metadata) for one in seen])
 
     return materialize
 
@@ -192,18 +193,12 @@ def test_the_numbers_of_a_conversion_stand_in_the_metadata_as_numbers(account, r
     assert found["size_bytes"] == len(account.converted)
     assert found["root"] != found["exported_root"]
     assert found["signature"] == "void"
-    ((transform),) = found["transforms"]
-    assert (transform["name"], transform["version"]) == ("legacy_blobs", "1")
-    for phrase in (
-        "3 of 3 legacy blob references, in 4 of 5 records; 1 strong references",
-        "| legacy_blobs | 1 |",
-        "not signed by the account's key",
-        "does not check signatures on import",
-        "*other* accounts",
-        found["root"],
-        found["exported_root"],
-    ):
-        assert phrase in found["summary"]
+    (transform,) = found["transforms"]
+    assert (transform["transform"], transform["version"]) == ("legacy_blobs", "1")
+    assert "3 of 3 legacy blob references, in 4 of 5 records; 1 strong references" in found["summary"]
+    assert "not signed by the account's key" in found["about_the_signature"]
+    assert "does not check signatures on import" in found["about_the_signature"]
+    assert "other accounts" in found["about_others"]
 
 
 @pytest.mark.usefixtures("switched_on")
@@ -297,8 +292,9 @@ def test_a_reference_of_unknown_size_is_kept_with_its_reason(account, run) -> No
     (warning,) = ran.metadata["warnings"]
     assert warning in ran.metadata["summary"]
     assert "1 legacy blob references are kept" in warning
-    assert f"| {lost} |" in ran.metadata["summary"]
-    assert "Blob not found" in ran.metadata["summary"]
+    (row,) = ran.metadata["blobs_without_size"]
+    assert row["blob"] == lost
+    assert "Blob not found" in row["why"]
     assert any(lost in line and "Blob not found" in line for line in ran.log)
     assert account.progress["legacy_blobs_converted"] is True
 

@@ -126,11 +126,11 @@ def test_with_the_switch_every_reference_is_converted_and_another_root_is_import
 
 
 def test_the_banner_says_that_nobody_has_signed_and_whose_references_go_stale(moved) -> None:
-    summary = moved.converted.metadata("converted_car")["summary"]
-    assert f"{LEGACY} of {LEGACY} legacy blob references" in summary
-    assert "not signed by the account's key" in summary
-    assert "*other* accounts" in summary
-    assert "legacy_blobs" in summary
+    metadata = moved.converted.metadata("converted_car")
+    assert f"{LEGACY} of {LEGACY} legacy blob references" in metadata["summary"]
+    assert "not signed by the account's key" in metadata["about_the_signature"]
+    assert "other accounts" in metadata["about_others"]
+    assert [row["transform"] for row in metadata["transforms"]] == ["legacy_blobs"]
 
 
 def test_progress_says_when_the_conversion_was_and_where_its_file_is(moved) -> None:
@@ -284,7 +284,7 @@ def test_policy_keep_leaves_the_one_reference_as_it_is_and_says_why(lost: Lost) 
     assert (metadata["refs_converted"], metadata["refs_kept"]) == (LEGACY - 1, 1)
     assert (metadata["sizes_fetched"], metadata["sizes_unknown"]) == (LEGACY - 1, 1)
     assert "1 legacy blob references are kept" in metadata["warnings"][0]
-    assert "Blob not found" in metadata["summary"]
+    assert ["Blob not found" in row["why"] for row in metadata["blobs_without_size"]] == [True]
     assert [ref.blob_cid for ref in refs_of(lost.kept_records) if ref.is_legacy] == [lost.lost]
 
 

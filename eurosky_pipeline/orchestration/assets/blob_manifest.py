@@ -7,7 +7,7 @@ from dagster import AssetExecutionContext, MaterializeResult
 
 from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR, MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.converted_car import converted_car
-from eurosky_pipeline.orchestration.metadata import markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import banner, table
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -33,10 +33,8 @@ def blob_manifest(
 def _metadata(step: Step, totals: ManifestTotals) -> dict[str, Any]:
     mime_types = [(mime_type or "unknown", count) for mime_type, count in totals.mime_types]
     return {
-        "summary": markdown(
-            f"**{totals.blobs:,} blobs**, {human_bytes(totals.claimed_bytes)} by what records say",
-            markdown_table(["mime type", "blobs"], mime_types),
-        ),
+        "summary": banner(f"**{totals.blobs:,} blobs**, {human_bytes(totals.claimed_bytes)} by what records say"),
+        **table("mime_types", ["mime type", "blobs"], mime_types),
         "blobs": totals.blobs,
         "claimed_bytes": totals.claimed_bytes,
         "referenced": totals.referenced,

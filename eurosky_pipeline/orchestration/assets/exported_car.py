@@ -13,7 +13,7 @@ from eurosky_pipeline.identity.account import AccountCheck, check_account, signa
 from eurosky_pipeline.identity.did import document_url
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
-from eurosky_pipeline.orchestration.metadata import links, markdown, markdown_table, rates
+from eurosky_pipeline.orchestration.metadata import banner, links, rates, table, warned
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -97,11 +97,10 @@ def _metadata(step: Step, exported: ExportedRepo, warnings: Sequence[str]) -> di
     summary = exported.summary
     size = human_bytes(exported.size_bytes)
     return {
-        "summary": markdown(
-            f"**{summary.records:,} records** in {size} from {step.migration.source_pds}",
-            markdown_table(["collection", "records"], summary.records_by_collection.items()),
-            *(f"⚠ {warning}" for warning in warnings),
+        "summary": banner(
+            f"**{summary.records:,} records** in {size} from {step.migration.source_pds}", *warned(warnings)
         ),
+        **table("collections", ["collection", "records"], summary.records_by_collection.items()),
         "size_bytes": exported.size_bytes,
         "sha256": exported.sha256,
         "root": str(summary.root),

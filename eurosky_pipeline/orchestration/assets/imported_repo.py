@@ -9,7 +9,7 @@ from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
 from eurosky_pipeline.artifacts.workspace import CONVERTED_CAR
 from eurosky_pipeline.orchestration.assets.converted_car import converted_car
 from eurosky_pipeline.orchestration.checks import IMPORT_IS_PROVED, import_is_proved
-from eurosky_pipeline.orchestration.metadata import markdown
+from eurosky_pipeline.orchestration.metadata import banner
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -67,7 +67,7 @@ def _blobs_are_due(step: Step) -> None:
 def _metadata(step: Step, imported: ImportedRepo) -> dict[str, Any]:
     verb = "was already there" if imported.is_skipped else "was imported"
     return {
-        "summary": markdown(
+        "summary": banner(
             f"The repository ({human_bytes(imported.size_bytes)}) {verb} at {step.migration.destination_pds}, "
             f"and **all {imported.records_proved:,} records** were read back with the same CIDs."
         ),

@@ -20,7 +20,7 @@ from eurosky_pipeline.orchestration.checks import (
     records_are_equal,
     sizes_are_as_referenced,
 )
-from eurosky_pipeline.orchestration.metadata import markdown, markdown_table
+from eurosky_pipeline.orchestration.metadata import banner, plain, table, warned
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -160,18 +160,18 @@ def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
     hidden_records = records.records - records.counts[RecordVerdict.EQUAL] - len(unequal)
     matched, equal = tally.counts[Verdict.MATCHED], records.counts[RecordVerdict.EQUAL]
     return {
-        "summary": markdown(
+        "summary": banner(
             f"**{result.status}**: {matched:,} of {tally.blobs:,} blobs matched, {result.recovered or 0} recovered; "
             f"{equal:,} of {records.records:,} records are equal",
-            markdown_table(["blob", "verdict", "reason", "record"], others) if others else "",
-            f"… and {hidden:,} more in the CSV" if hidden else "",
-            markdown_table(["record", "verdict", "imported", "at the destination"], unequal) if unequal else "",
-            f"… and {hidden_records:,} more in the CSV" if hidden_records else "",
+            f"{hidden:,} more blobs did not match than are listed here: the CSV names all" if hidden else "",
+            f"{hidden_records:,} more records differ than are listed here: the CSV names all" if hidden_records else "",
             f"{result.vouched_for:,} blobs were not asked for: they were seen to arrive" if result.vouched_for else "",
-            f"⚠ {result.error}" if result.error else "",
+            *warned([result.error] if result.error else []),
             _counts_told(result),
-            moved,
+            plain(moved),
         ),
+        **table("unmatched_blobs", ["blob", "verdict", "reason", "record"], others),
+        **table("unequal_records", ["record", "verdict", "imported", "at the destination"], unequal),
         "status": str(result.status),
         "blobs": tally.blobs,
         "matched": matched,

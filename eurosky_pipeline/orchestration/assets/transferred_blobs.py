@@ -11,7 +11,7 @@ from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
-from eurosky_pipeline.orchestration.metadata import markdown, markdown_table, rates
+from eurosky_pipeline.orchestration.metadata import banner, rates, table
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -114,15 +114,18 @@ def _failures(totals: TransferTotals) -> str:
 
 
 def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
-    failures = [(o.blob_cid, o.outcome, o.error_text) for o in totals.failed[:FAILURES_SHOWN]]
+    failures = [(o.blob_cid, o.outcome, o.error_code, o.error_text) for o in totals.failed[:FAILURES_SHOWN]]
+    hidden = len(totals.failed) - len(failures)
     largest = [(o.blob_cid, human_bytes(o.size_bytes), o.mime_type) for o in totals.largest]
     return {
-        "summary": markdown(
+        "summary": banner(
             f"**{_summary(totals, plan)}**",
-            markdown_table(["outcome", "blobs"], totals.by_outcome.items()),
-            markdown_table(["failed blob", "outcome", "reason"], failures) if failures else "",
-            markdown_table(["largest blob", "size", "type"], largest) if largest else "",
+            f"⚠ {len(totals.failed):,} did not arrive: {_failures(totals)}" if failures else "",
+            f"{hidden:,} more than are listed here: the reconciliation's report names all" if hidden else "",
         ),
+        **table("failed_blobs", ["blob", "outcome", "code", "reason"], failures),
+        **table("outcomes", ["outcome", "blobs"], totals.by_outcome.items()),
+        **table("largest_blobs", ["blob", "size", "type"], largest),
         "blobs_total": totals.blobs_total,
         "blobs_completed": totals.blobs_completed,
         "blobs_already_there": _there_before(plan),

@@ -1,0 +1,38 @@
+"""Tables and texts as the UI gets them."""
+
+from __future__ import annotations
+
+from dagster import MetadataValue
+
+from eurosky_pipeline.orchestration.metadata import banner, plain, rates, table, warned
+from eurosky_pipeline_tests.pipeline import told
+
+
+def test_a_table_keeps_numbers_as_numbers_and_makes_text_of_all_else() -> None:
+    made = table("outcomes", ["outcome", "blobs", "share"], [("failed", 2, 0.5), (None, 3, 1)])
+    assert told(made) == {
+        "outcomes": [
+            {"outcome": "failed", "blobs": 2, "share": 0.5},
+            {"outcome": "None", "blobs": 3, "share": 1},
+        ]
+    }
+    assert [column.type for column in made["outcomes"].schema.columns] == ["string", "int", "float"]
+
+
+def test_a_table_without_rows_is_none_at_all() -> None:
+    assert table("failed_blobs", ["blob"], []) == {}
+
+
+def test_what_strangers_say_is_no_markup() -> None:
+    hostile = "![x](http://a) <img src=x>\n[y](z) `c` *d*"
+    assert plain(hostile) == "!\\[x\\](http://a) &lt;img src=x> \\[y\\](z) \\`c\\` \\*d\\*"
+    assert warned([hostile]) == [f"⚠ {plain(hostile)}"]
+
+
+def test_a_banner_is_the_paragraphs_that_have_something_to_say() -> None:
+    assert banner("one", "", "two") == MetadataValue.md("one\n\ntwo")
+
+
+def test_rates_are_none_where_no_time_has_passed() -> None:
+    assert rates(3, 4_000, 0) == {}
+    assert rates(3, 4_000, 2) == {"blobs_per_s": 1.5, "bytes_per_s": 2000.0}
