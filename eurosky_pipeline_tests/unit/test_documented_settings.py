@@ -14,7 +14,7 @@ FIELDS = {str(field.validation_alias): field for field in Settings.model_fields.
 OF_TESTS = {"EUROSKY_FIXTURES"}
 OF_OTHERS = {
     *("AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_SECRET_ACCESS_KEY"),
-    *("HTTPS_PROXY", "NO_PROXY", "PDS_RATE_LIMIT_BYPASS_KEY"),
+    *("ALL_PROXY", "HTTPS_PROXY", "NO_PROXY", "PDS_RATE_LIMIT_BYPASS_KEY"),
     *("DESTINATION_PASSWORD", "NEW_PASSWORD", "SEED_PASSWORD"),  # the reader's own
 }
 EXAMPLE = re.findall(r"^#?([A-Z][A-Z_]+)=(.*)$", (REPOSITORY / ".env.example").read_text("utf-8"), re.M)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eurosky_pipeline.cli.outcomes import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING
+from eurosky_pipeline.cli.run_outcome import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_WAITING
 from eurosky_pipeline.orchestration.assets import ALL_ASSETS
 from eurosky_pipeline.orchestration.schedules import ALL_SCHEDULES
 from eurosky_pipeline.orchestration.sensors import ALL_SENSORS
@@ -25,7 +25,7 @@ from eurosky_pipeline_tests.documents import PACKAGE, PAGES, REPOSITORY, TESTS, 
 
 CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 SOURCE = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-PATH = re.compile(r"(?!(?:https?|s3)\b)[\w.-]+(?:/[\w.-]+)+/?")
+PATH = re.compile(r"(?!(?:https?|s3)\b|\.\.|\.venv)[\w.-]+(?:/[\w.-]+)+/?")
 NO_PATHS = re.compile(r"eurosky/\w+|collection/rkey")
 """Tags of Dagster's runs; a key in a repository."""
 
