@@ -55,6 +55,7 @@ def test_the_readme_tells_of_each_setting_and_its_default(variable: str) -> None
 
 def test_the_readme_and_the_example_list_every_setting_and_none_that_is_not_read() -> None:
     assert _told_defaults().keys() == {name for name, _ in EXAMPLE} == FIELDS.keys()
+    assert len(EXAMPLE) == len(FIELDS)
 
 
 def test_the_example_has_values_that_are_taken_and_each_default_that_is_one(

@@ -111,10 +111,3 @@ def test_the_commands_answers_are_as_the_page_shows_them(our_own):
     assert [name for name, _ in keys] == [name for name in said if name != "ok"]
     assert dict(keys)["plugins"].split(", ") == list(said["plugins"][0])
     assert all(f"`{use}`" in whole_section("See what there is") for use in Use)
-
-
-def test_every_link_within_the_page_leads_somewhere():
-    titles = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall("^#+ (.+)$", PAGE, re.M)
-    }
-    assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) <= titles
