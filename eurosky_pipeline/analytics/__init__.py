@@ -23,6 +23,7 @@ from eurosky_pipeline.analytics.measures import (
     throughput,
     time_left,
 )
+from eurosky_pipeline.analytics.not_arrived import not_arrived
 from eurosky_pipeline.analytics.repository import records
 from eurosky_pipeline.registry.queries import Wanted
 
@@ -34,6 +35,7 @@ __all__ = [
     "blobs",
     "failures_by_class",
     "migrations",
+    "not_arrived",
     "progress",
     "rate_limit_waits",
     "records",

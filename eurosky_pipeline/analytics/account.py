@@ -20,9 +20,9 @@ from eurosky_pipeline.analytics.measures import (
     throughput,
     time_left,
 )
+from eurosky_pipeline.analytics.not_arrived import not_arrived
 from eurosky_pipeline.analytics.reading import whole
 from eurosky_pipeline.errors import SettingsError
-from eurosky_pipeline.registry.ledger import ARRIVED, Outcome
 from eurosky_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class AccountReport:
         migration: the row of `analytics.migrations`, as JSON has it.
         pace: `blobs_per_s`, `bytes_per_s` and `span_s` from the first transferred blob to the last; empty without any.
         failures: by why not.
-        not_there, largest, slowest: at most `SHOWN` blobs each.
+        not_there: as `not_arrived`, at most `SHOWN` blobs.
+        largest, slowest: at most `SHOWN` blobs each.
         waited_s: for hosts, between attempts.
         drawn: as many blobs as pictures are made of.
     """
@@ -65,11 +66,13 @@ class AccountReport:
 
     @property
     def under_way(self) -> float | None:
-        """Blobs under way at once, on average; None where that is not known."""
-        span_s = self.pace.get("span_s", 0.0)
-        if not span_s or len(self.drawn) >= DRAWN:
+        """Blobs under way at once, on average from the first one's beginning to the last one's end, whether they
+        arrived or not; None where that is not known."""
+        tried = self.drawn[self.drawn["attempts"] > 0]
+        span_s = float((tried["ended_at"].max() - tried["started_at"].min()).total_seconds())
+        if not span_s > 0 or len(self.drawn) >= DRAWN:  # NaN of nothing
             return None
-        return float(self.drawn.loc[self.drawn["attempts"] > 0, "duration_s"].sum()) / span_s
+        return float(tried["duration_s"].sum()) / span_s
 
 
 def account_report(token: str, *, every: str | timedelta = "10s", settings: Settings | None = None) -> AccountReport:
@@ -82,7 +85,6 @@ def account_report(token: str, *, every: str | timedelta = "10s", settings: Sett
             hint="`eurosky migrations list` shows them all",
         )
     pace = throughput(token, settings=settings)
-    missing = [outcome for outcome in Outcome if outcome not in ARRIVED]
     pieces = blob_chunks(token, columns=_FOR_PICTURES, rows=_CHUNK_ROWS, settings=settings)
     return AccountReport(
         migration=records(row)[0],
@@ -93,7 +95,7 @@ def account_report(token: str, *, every: str | timedelta = "10s", settings: Sett
         timings=_timings(token, settings),
         progress=progress(token, every=every, settings=settings),
         failures=failures_by_class(token, settings=settings),
-        not_there=top_blobs(token, "size_bytes", limit=SHOWN, outcomes=missing, settings=settings),
+        not_there=not_arrived(token, limit=SHOWN, settings=settings),
         largest=top_blobs(token, "size_bytes", limit=SHOWN, settings=settings),
         slowest=top_blobs(token, "duration_s", limit=SHOWN, settings=settings),
         waited_s=float(rate_limit_waits(token, settings=settings)["waited_s"].sum()),

@@ -81,6 +81,18 @@ BLOBS: Final = (
     Column("duration_s", "Float64", "from the one to the other", "seconds"),
 )
 
+NOT_ARRIVED: Final = (
+    Column("blob_cid", "string", "the blob's CID"),
+    Column("outcome", "category", "missing_at_source, corrupt_at_source, taken_down, too_large or failed"),
+    Column("error_code", "category", "the last error's code"),
+    Column("reason", "string", "the same in words"),
+    Column("named_by", "string", "a record that names it, `collection/rkey`; missing if none does"),
+    Column("records", "Int64", "how often records name it"),
+    Column("mime_type", "category", "what that record says it is"),
+    Column("size_bytes", "Int64", "what that record says of its size; the old form of references does not", "bytes"),
+)
+"""The last four are of the manifest, and missing where it cannot be had."""
+
 PROGRESS: Final = (
     Column("moment", MOMENT, "the end of an interval in which blobs were settled", "UTC"),
     Column("blobs_settled", "Int64", "blobs with an outcome until then"),
@@ -126,6 +138,7 @@ FRAMES: Final = {
     "migrations": MIGRATIONS,
     "attempts": ATTEMPTS,
     "blobs": BLOBS,
+    "not_arrived": NOT_ARRIVED,
     "progress": PROGRESS,
     "runs": RUNS,
     "asset_timings": ASSET_TIMINGS,

@@ -46,7 +46,7 @@ def account_page(report: AccountReport, *, every: str | timedelta = "10s") -> st
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(str(row["token"]))} · {escape(str(row["did"]))}</p>',
         _facts(facts(report)),
-        "<h2>Blobs that are not at the destination</h2>",
+        "<h2>Which blobs did not arrive, and why</h2>",
         _failures(report),
         "<h2>How it went</h2>",
         *map(plots.as_svg, pictures),
@@ -81,11 +81,8 @@ def _failures(report: AccountReport) -> str:
     if report.failures.empty:
         return "<p>There are none: every blob that has been tried arrived.</p>"
     why = _table(
-        ["outcome", "code", "blobs", "size", "for example"],
-        [
-            (f.outcome, f.error_code, f.blobs, size_or_dash(f.size_bytes), f.example)
-            for f in report.failures.itertuples()
-        ],
+        ["outcome", "code", "blobs", "for example"],
+        [(f.outcome, f.error_code, f.blobs, f.example) for f in report.failures.itertuples()],
     )
     count = int(report.failures["blobs"].sum())
     shown = len(report.not_there)
@@ -95,8 +92,17 @@ def _failures(report: AccountReport) -> str:
         else ""
     )
     named = _table(
-        ["blob", "outcome", "size", "reason"],
-        [(b.blob_cid, b.outcome, size_or_dash(b.size_bytes), b.error_text) for b in report.not_there.itertuples()],
+        ["blob", "outcome", "a record that names it", "what that says it is", "reason"],
+        [
+            (
+                b.blob_cid,
+                b.outcome,
+                b.named_by,
+                f"{missing_as_dash(b.mime_type)}, {size_or_dash(b.size_bytes)}",
+                b.reason,
+            )
+            for b in report.not_there.itertuples()
+        ],
     )
     return why + "<p></p>" + named + more
 
@@ -105,7 +111,14 @@ def _blobs(frame: pd.DataFrame) -> str:
     return _table(
         ["blob", "outcome", "size", "type", "requests", "took"],
         [
-            (b.blob_cid, b.outcome, size_or_dash(b.size_bytes), b.mime_type, b.attempts, human_seconds(b.duration_s))
+            (
+                b.blob_cid,
+                b.outcome,
+                size_or_dash(b.size_bytes or None),
+                b.mime_type,
+                b.attempts,
+                human_seconds(b.duration_s),
+            )
             for b in frame.itertuples()
         ],
     )

@@ -1,7 +1,6 @@
 """Pictures of the frames: a function each, from frames to a figure with title, units and axes that people can read.
 
-They need matplotlib, which comes with the extra `plots`. Nothing is drawn on a screen, and nothing is kept between
-two of them: a notebook shows the figure that it is given, `as_svg` makes text of one.
+They need matplotlib, from the extra `plots`. Nothing is drawn on a screen; `as_svg` makes text of a figure.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eurosky_pipeline.analytics.dagster_log import ASSETS
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.ledger import ARRIVED
+from eurosky_pipeline.registry.states import State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +30,14 @@ _STATE_COLOURS: Final = {
     "failed": RED,
     "cancelled": "#5b6570",
 }
+_INK: Final = "#3e4c59"
 _WIDTH, _HEIGHT = 8.0, 3.2  # inches
 _NOTHING: Final = "nothing to show yet"
+_FEWEST_BARS: Final = 3
 _MAX_BARS: Final = 15
 _MAX_LAYERS: Final = 5
 _MAX_MONTHS: Final = 24
-_LAYERS: Final = (BLUE, GREEN, AMBER, "#7b61a8", RED, GREY)
+_LAYERS: Final = (BLUE, GREEN, AMBER, "#7b61a8", "#2a9d9c", GREY)
 
 
 def throughput(progress: pd.DataFrame, every: str | timedelta = "10s") -> Figure:
@@ -66,23 +68,26 @@ def blob_sizes(blobs: pd.DataFrame) -> Figure:
     sizes = _floats(there[there.notna() & (there > 0)])
     if not len(sizes):
         return _empty(figure, axes)
-    _histogram(axes, sizes, BLUE)
+    _histogram(axes, [sizes], [BLUE])
     axes.xaxis.set_major_formatter(lambda value, _: _bytes(value))
     return figure
 
 
 def blob_durations(blobs: pd.DataFrame) -> Figure:
-    """How long blobs took, from a worker's hand to the last answer (`duration_s`, `attempts`)."""
+    """How long blobs took, from a worker's hand to the last answer (`duration_s`, `attempts`, `outcome`)."""
     figure, axes = _figure("Time a blob takes", "seconds", "blobs")
     tried = blobs[(blobs["attempts"] > 0) & blobs["duration_s"].notna()]
     seconds = _floats(tried["duration_s"]).clip(lower=1e-3)
     if not len(seconds):
         return _empty(figure, axes)
-    _histogram(axes, seconds, GREEN)
-    axes.axvline(float(seconds.median()), color=RED, linewidth=1.2)
+    is_there = tried["outcome"].isin(list(ARRIVED))
+    labels = None if is_there.all() else ["arrived", "did not arrive"]
+    _histogram(axes, [seconds[is_there], seconds[~is_there]], [GREEN, RED], labels)
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.18)  # room for the words above the bars
+    axes.axvline(float(seconds.median()), color=_INK, linewidth=1.2, linestyle=":")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
-    axes.annotate(f" median {seconds.median():.3g} s", (float(seconds.median()), axes.get_ylim()[1] * 0.92), color=RED)
+    axes.annotate(f" median {seconds.median():.3g} s", (float(seconds.median()), axes.get_ylim()[1] * 0.92), color=_INK)
     return figure
 
 
@@ -109,7 +114,8 @@ def failures(by_class: pd.DataFrame) -> Figure:
     if not len(by_class):
         return _empty(figure, axes, "every blob arrived")
     shown = by_class.head(_MAX_BARS).iloc[::-1]
-    names = [f"{outcome} · {code or '–'}" for outcome, code in zip(shown["outcome"], shown["error_code"], strict=True)]
+    pairs = zip(shown["outcome"], shown["error_code"], strict=True)
+    names = [str(outcome) if code in (outcome, "") else f"{outcome}: {code}" for outcome, code in pairs]
     _bars(axes, names, shown["blobs"].tolist(), [RED] * len(names))
     return figure
 
@@ -127,55 +133,74 @@ def states(migrations: pd.DataFrame) -> Figure:
 
 
 def finished(migrations: pd.DataFrame, forecast_end: Any = None) -> Figure:
-    """How many migrations of a cohort had all their blobs settled until when; with the forecast's end, if there is one
-    (`blobs_completed_at`)."""
+    """How many migrations of a cohort had all their blobs settled until when (`blobs_completed_at`, `state`).
+
+    Args: forecast_end: when those that are pending will have, too; None where nobody can tell.
+    """
     figure, axes = _figure("Migrations whose blobs are done", "", "migrations")
     ended = migrations["blobs_completed_at"].dropna().sort_values()
     if not len(ended):
         return _empty(figure, axes)
-    axes.step(ended, range(1, len(ended) + 1), where="post", color=GREEN)
-    axes.axhline(len(migrations), color=GREY, linewidth=1, linestyle=":")
+    axes.step([ended.iloc[0], *ended], range(len(ended) + 1), where="post", color=GREEN, label="blobs are done")
+    axes.axhline(len(migrations), color=GREY, linewidth=1, linestyle=":", label=f"all {len(migrations):,} registered")
     if forecast_end is not None:
-        axes.plot([ended.iloc[-1], forecast_end], [len(ended), len(migrations)], color=GREY, linestyle="--")
+        pending = int(migrations["state"].isin([State.PENDING_REPO, State.PENDING_BLOBS]).sum())
+        when, heights = [ended.iloc[-1], forecast_end], [len(ended), len(ended) + pending]
+        axes.plot(when, heights, color=_INK, linestyle="--", label="forecast for those pending")
     axes.set_ylim(0, len(migrations) * 1.08)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    _whole_numbers(axes.yaxis)
     _clock(axes)
     return figure
 
 
 def durations(timings: pd.DataFrame) -> Figure:
-    """How long each asset took, over all runs (`analytics.asset_timings`)."""
+    """How long each asset took (`analytics.asset_timings`): a bar each for one run, their spread for several."""
     figure, axes = _figure("Time an asset takes", "seconds", "")
     known = timings[timings["duration_s"].notna()]
-    names = [name for name in ASSETS if (known["asset"] == name).any()]
+    names = [name for name in reversed(ASSETS) if (known["asset"] == name).any()]
     if not names:
         return _empty(figure, axes)
-    values = [_floats(known.loc[known["asset"] == name, "duration_s"]).to_numpy() for name in reversed(names)]
-    boxes = axes.boxplot(values, orientation="horizontal", tick_labels=list(reversed(names)), patch_artist=True)
-    for box in boxes["boxes"]:
-        box.set(facecolor=BLUE, alpha=0.4)
+    values = [_floats(known.loc[known["asset"] == name, "duration_s"]).to_numpy() for name in names]
+    if max(map(len, values)) == 1:
+        seconds = [float(each[0]) for each in values]
+        axes.barh(names, seconds, color=BLUE, alpha=0.7, height=0.6)
+        for place, value in enumerate(seconds):
+            axes.annotate(f" {value:.2g} s" if value < 10 else f" {value:,.0f} s", (value, place), va="center")
+        axes.margins(x=0.12)
+    else:
+        axes.set_xlabel("seconds (line: median; box: the middle half of the runs; rings: the odd ones)")
+        line = {"color": _INK, "linewidth": 1.6}
+        boxes = axes.boxplot(values, orientation="horizontal", tick_labels=names, patch_artist=True, medianprops=line)
+        for box in boxes["boxes"]:
+            box.set(facecolor=BLUE, alpha=0.4)
     axes.set_xlim(left=0)
     return figure
 
 
 def records_by_month(records: pd.DataFrame) -> Figure:
     """How many records were made in each month, by collection: the largest ones by name (`analytics.records`)."""
+    import pandas as pd
+
     figure, axes = _figure("Records by month", "", "records")
     dated = records[records["created_at"].notna()]
     if not len(dated):
         return _empty(figure, axes)
     largest = [str(name) for name in dated["collection"].value_counts().head(_MAX_LAYERS).index]
     named = dated["collection"].astype("object").where(dated["collection"].isin(largest), "others")
-    months = dated["created_at"].dt.strftime("%Y-%m")
-    counts = dated.groupby([months, named]).size().unstack(fill_value=0)
+    months = dated["created_at"].dt.tz_localize(None).dt.to_period("M")
+    every_month = pd.period_range(months.min(), months.max(), freq="M")
+    counts = dated.groupby([months, named]).size().unstack(fill_value=0).reindex(every_month, fill_value=0)
+    places = range(len(counts))
     bottom = counts.iloc[:, 0] * 0
     for name, colour in zip([*largest, "others"], _LAYERS, strict=False):
         if name in counts:
-            axes.bar(counts.index, counts[name], bottom=bottom, label=name, color=colour, width=0.8)
+            axes.bar(places, counts[name], bottom=bottom, label=name, color=colour, width=0.8)
             bottom = bottom + counts[name]
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     _whole_numbers(axes.yaxis)
-    axes.tick_params(axis="x", labelrotation=60)
-    axes.set_xticks(range(0, len(counts), 1 + len(counts) // _MAX_MONTHS))
+    step = 1 + len(counts) // _MAX_MONTHS
+    axes.set_xticks(places[::step], [str(month) for month in every_month[::step]], rotation=60)
     return figure
 
 
@@ -217,14 +242,18 @@ def _empty(figure: Figure, axes: Axes, text: str = _NOTHING) -> Figure:
     return figure
 
 
-def _histogram(axes: Axes, values: pd.Series[float], colour: str) -> None:
-    """Over a logarithmic axis: sizes and times span decades."""
+def _histogram(axes: Axes, groups: list[pd.Series[float]], colours: list[str], labels: list[str] | None = None) -> None:
+    """Over a logarithmic axis: sizes and times span decades. The groups stand on each other."""
     import numpy as np
+    import pandas as pd
 
-    low, high = float(values.min()), float(values.max())
-    axes.hist(values, bins=list(np.geomspace(low * 0.95, high * 1.05, 30)), color=colour, alpha=0.8)
+    together = pd.concat(groups)
+    bins = list(np.geomspace(float(together.min()) * 0.95, float(together.max()) * 1.05, 30))
+    axes.hist(groups, bins=bins, color=colours, alpha=0.8, stacked=True, label=labels)
     axes.set_xscale("log")
     _whole_numbers(axes.yaxis)
+    if labels:
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def _bars(axes: Axes, names: list[str], counts: list[int], colours: list[str]) -> None:
@@ -233,7 +262,8 @@ def _bars(axes: Axes, names: list[str], counts: list[int], colours: list[str]) -
         axes.annotate(f" {count:,}", (count, place), va="center")
     _whole_numbers(axes.xaxis)
     axes.margins(x=0.12)
-    axes.set_ylim(-0.8, max(len(names), 3) - 0.2)
+    spare = max(0, _FEWEST_BARS - len(names)) / 2  # one bar alone is not as high as the picture
+    axes.set_ylim(-0.6 - spare, len(names) - 0.4 + spare)
 
 
 def _whole_numbers(axis: Axis) -> None:
@@ -247,7 +277,10 @@ def _clock(axes: Axes) -> None:
 
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    formatter.formats[-1] = formatter.zero_formats[-1] = "%H:%M:%S.%f"  # trailing zeros are left out
+    formatter.offset_formats[-3:] = ["%Y-%m-%d"] * 3
+    axes.xaxis.set_major_formatter(formatter)
     axes.set_xlabel("UTC")
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from eurosky_pipeline.analytics.account import AccountReport
 
 
+_LONGEST_REASON = 500
+
+
 @click.command()
 @click.argument("token")
 @click.option(
@@ -27,9 +30,10 @@ if TYPE_CHECKING:
 )
 @json_option
 def report(token: str, *, page: Path | None, every: timedelta, is_json: bool) -> None:
-    """What became of a migration: figures, which blobs are not there and why, how fast it went, each attempt.
+    """What became of a migration: which blobs did not arrive, why, and a record that names each; how fast it went.
 
-    Reads the registry and Dagster's history and changes nothing; a migration that is under way can be looked at too.
+    Reads the registry, Dagster's history and the manifest among the artifacts, and changes nothing; a migration that is
+    under way can be looked at too.
 
     \b
     eurosky report EURO-…                        in the terminal
@@ -71,33 +75,15 @@ def _print(found: AccountReport) -> None:
             "\nevery blob that was tried is at the destination" if found.rate.whole else "\nno blob was tried yet"
         )
     else:
-        click.echo("\nwhy blobs are not at the destination")
+        click.echo("\nwhy blobs did not arrive")
         print_table(
-            ["outcome", "code", "blobs", "size", "for example"],
-            [
-                (
-                    f.outcome,
-                    f.error_code,
-                    f.blobs,
-                    size_or_dash(f.size_bytes),
-                    text_or_dash(f.example),
-                )
-                for f in found.failures.itertuples()
-            ],
+            ["outcome", "code", "blobs", "for example"],
+            [(f.outcome, f.error_code, f.blobs, text_or_dash(f.example)) for f in found.failures.itertuples()],
         )
-        click.echo("\nwhich ones")
-        print_table(
-            ["blob", "outcome", "size", "reason"],
-            [
-                (
-                    b.blob_cid,
-                    b.outcome,
-                    size_or_dash(b.size_bytes),
-                    text_or_dash(b.error_text),
-                )
-                for b in found.not_there.itertuples()
-            ],
-        )
+        click.echo("\nwhich ones: the blob, a record that names it, the reason")
+        for blob in found.not_there.itertuples():
+            for line in _not_there(blob):
+                click.echo(line)
         if (more := int(found.failures["blobs"].sum()) - len(found.not_there)) > 0:
             click.echo(f"{more:,} more: `eurosky migrations show {row['token']} --all-blobs` has all")
     if len(found.timings):
@@ -116,7 +102,7 @@ def _print(found: AccountReport) -> None:
             [
                 (
                     b.blob_cid,
-                    size_or_dash(b.size_bytes),
+                    size_or_dash(b.size_bytes or None),
                     missing_as_dash(b.mime_type),
                     b.attempts,
                     human_seconds(b.duration_s),
@@ -124,6 +110,20 @@ def _print(found: AccountReport) -> None:
                 for b in found.slowest.head(5).itertuples()
             ],
         )
+
+
+def _not_there(blob: Any) -> list[str]:
+    """Lines, and not a row of a table: together they are wider than a terminal."""
+    from eurosky_pipeline.analytics.facts import is_missing, missing_as_dash, size_or_dash, text_or_dash
+    from eurosky_pipeline.words import one_line
+
+    kind = "" if is_missing(blob.mime_type) else f"  {text_or_dash(blob.mime_type)}, {size_or_dash(blob.size_bytes)}"
+    named_by = "" if is_missing(blob.named_by) else f"    {text_or_dash(blob.named_by)}"
+    return [
+        f"{blob.blob_cid}  {blob.outcome}{kind}",
+        *filter(None, [named_by]),
+        f"    {one_line(missing_as_dash(blob.reason), _LONGEST_REASON)}",
+    ]
 
 
 def _as_json(found: AccountReport) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +101,18 @@ def write_manifest(car: Path, listed: Iterable[Cid], path: Path) -> ManifestTota
         return _totals(table)
 
 
-def read_rows(path: Path) -> Iterator[ManifestRow]:
+def read_rows(path: Path, only: Collection[str] | None = None) -> Iterator[ManifestRow]:
     """The file's rows as values, in its order (by CID), one at a time; what is missing is None.
+
+    Args:
+        only: CIDs whose rows are wanted; None for all.
 
     Raises: CidError, ValueError if the file is not one that `write_manifest` made.
     """
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
+            if only is not None and row["blob_cid"] not in only:
+                continue
             yield ManifestRow(
                 blob_cid=parse_cid(row["blob_cid"]),
                 mime_type=row["mime_type"] or None,
