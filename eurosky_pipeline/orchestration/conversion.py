@@ -182,10 +182,10 @@ def _tables_and_notes(converted: ConvertedRepo) -> dict[str, Any]:
         (name, version, ", ".join(f"{what} {count:,}" for what, count in did.items()))
         for name, version, did in conversion.transforms
     ]
-    reasons = list(converted.sizes.unknown.items())[:_REASONS_SHOWN]
+    reasons = [(why, blob_cid) for blob_cid, why in converted.sizes.unknown.items()][:_REASONS_SHOWN]
     return {
         **table("transforms", ["transform", "version", "counts"], transforms),
-        **table("blobs_without_size", ["blob", "why"], reasons),
+        **table("blobs_without_size", ["why", "blob"], reasons),
         **({"about_the_signature": _UNSIGNED} if conversion.signature == "void" else {}),
         **({"about_others": _STALE} if conversion.is_changed else {}),
     }

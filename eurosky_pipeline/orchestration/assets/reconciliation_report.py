@@ -154,7 +154,7 @@ def _finish(step: Step, result: Reconciliation, moved: SourceMove) -> None:
 
 def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
     tally, records = result.tally, result.records
-    others = [(row.blob_cid, row.verdict, row.reason, row.first_record) for row in tally.unmatched_shown]
+    others = [(row.verdict, row.reason, row.first_record, row.blob_cid) for row in tally.unmatched_shown]
     unequal = [(row.key, row.verdict, row.imported_cid, row.destination_cid) for row in records.shown]
     hidden = len(tally.unmatched) - len(others)
     hidden_records = records.records - records.counts[RecordVerdict.EQUAL] - len(unequal)
@@ -170,7 +170,7 @@ def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
             _counts_told(result),
             plain(moved),
         ),
-        **table("unmatched_blobs", ["blob", "verdict", "reason", "record"], others),
+        **table("unmatched_blobs", ["verdict", "reason", "record", "blob"], others),
         **table("unequal_records", ["record", "verdict", "imported", "at the destination"], unequal),
         "status": str(result.status),
         "blobs": tally.blobs,

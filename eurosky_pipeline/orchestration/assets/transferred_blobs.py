@@ -113,19 +113,25 @@ def _failures(totals: TransferTotals) -> str:
     return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common())
 
 
+def _class(outcome: BlobOutcome) -> str:
+    """What became of it, and the code where that says more; in tables a CID comes last, as it fills a page's width."""
+    is_same = outcome.error_code in {outcome.outcome, None}
+    return str(outcome.outcome) if is_same else f"{outcome.outcome} ({outcome.error_code})"
+
+
 def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
-    failures = [(o.blob_cid, o.outcome, o.error_code, o.error_text) for o in totals.failed[:FAILURES_SHOWN]]
+    failures = [(_class(o), o.error_text, o.blob_cid) for o in totals.failed[:FAILURES_SHOWN]]
     hidden = len(totals.failed) - len(failures)
-    largest = [(o.blob_cid, human_bytes(o.size_bytes), o.mime_type) for o in totals.largest]
+    largest = [(human_bytes(o.size_bytes), o.mime_type, o.blob_cid) for o in totals.largest]
     return {
         "summary": banner(
             f"**{_summary(totals, plan)}**",
             f"⚠ {len(totals.failed):,} did not arrive: {_failures(totals)}" if failures else "",
             f"{hidden:,} more than are listed here: the reconciliation's report names all" if hidden else "",
         ),
-        **table("failed_blobs", ["blob", "outcome", "code", "reason"], failures),
+        **table("failed_blobs", ["outcome", "reason", "blob"], failures),
         **table("outcomes", ["outcome", "blobs"], totals.by_outcome.items()),
-        **table("largest_blobs", ["blob", "size", "type"], largest),
+        **table("largest_blobs", ["size", "type", "blob"], largest),
         "blobs_total": totals.blobs_total,
         "blobs_completed": totals.blobs_completed,
         "blobs_already_there": _there_before(plan),
