@@ -32,3 +32,8 @@ def one_line(text: str, longest: int = MAX_QUOTED) -> str:
     """Printable, on one line, at most so many characters, and nothing in it that moves a terminal's cursor."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text[: longest + 1])
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def squeezed(text: str, longest: int) -> str:
+    """Printable, on one line, with no space twice, and cut after so many characters: a person's words, to be kept."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:longest]

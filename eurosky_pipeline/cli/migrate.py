@@ -52,7 +52,7 @@ def migrate(tokens: tuple[str, ...], *, all_failed: bool, convert_legacy_blobs: 
     """
     from eurosky_pipeline.errors import SettingsError
     from eurosky_pipeline.orchestration.instance import prepare_instance
-    from eurosky_pipeline.registry.controls import PausedError
+    from eurosky_pipeline.registry.pause import PausedError
     from eurosky_pipeline.registry.registry import LeaseHeldError, open_registry
     from eurosky_pipeline.settings import load_settings
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from eurosky_pipeline.orchestration.run_queue import UnderWay
-    from eurosky_pipeline.registry.controls import Controls, Pause
+    from eurosky_pipeline.registry.controls import Controls
+    from eurosky_pipeline.registry.pause import Pause
 
 LOOK_S: Final = 1.0
 TELL_S: Final = 5.0

@@ -20,9 +20,9 @@ from eurosky_pipeline.plugins.event_sinks import Event, EventSink
 from eurosky_pipeline.plugins.foreign import TooSlow, kind_of, within
 from eurosky_pipeline.plugins.manager import load_event_sinks
 from eurosky_pipeline.plugins.offers import Plugins
-from eurosky_pipeline.registry.controls import one_line
 from eurosky_pipeline.registry.deliveries import DeliveryOutcome, Outbox, Pending, Result
 from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.words import squeezed
 
 FIRST_WAITS_S: Final = (10.0, 30.0, 120.0, 600.0, 1800.0)
 LATER_WAIT_S: Final = 3600.0
@@ -40,6 +40,7 @@ _CLAIM: Final = timedelta(seconds=60)
 _RECORD_EVERY_S: Final = 2.0
 _PAGE_EVENTS: Final = 100
 _NAMED: Final = 10
+_LONGEST_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ def _nameless(text: str, event: Event) -> str:
     for name in (event.did, event.handle):
         if name:
             text = text.replace(name, "(the account)")
-    return one_line(text)
+    return squeezed(text, _LONGEST_REASON)
 
 
 def _standing(

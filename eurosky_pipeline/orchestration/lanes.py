@@ -20,7 +20,8 @@ from dagster._serdes import ConfigurableClassData
 from sqlalchemy.exc import SQLAlchemyError
 
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.registry.controls import Controls, Hosts, Pause, open_controls
+from eurosky_pipeline.registry.controls import Controls, Hosts, open_controls
+from eurosky_pipeline.registry.pause import Pause
 from eurosky_pipeline.settings import load_settings
 
 LANE_TAG = "eurosky/lane"

@@ -15,8 +15,8 @@ from sqlalchemy.exc import DatabaseError
 
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline.preflight.diagnosis import Diagnosis, Health
-from eurosky_pipeline.registry.controls import read_pause
 from eurosky_pipeline.registry.database import SCHEMA_HEAD, VERSION_TABLE, server_url
+from eurosky_pipeline.registry.pause import read_pause
 from eurosky_pipeline.registry.states import INACTIVE, State
 from eurosky_pipeline.registry.tables import credentials, migrations
 from eurosky_pipeline.registry.vault import Side, Vault, key_file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,51 +12,46 @@ from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
 from eurosky_pipeline.errors import ConflictError, EuroskyError
 from eurosky_pipeline.registry import cancellation
-from eurosky_pipeline.registry.attempts import Attempt, attempts_of, end_attempts
-from eurosky_pipeline.registry.controls import Pause, begin_pause, end_pause, paused_error, read_pause
+from eurosky_pipeline.registry.attempts import end_attempts
 from eurosky_pipeline.registry.credentials import (
     CREDENTIAL_LIFETIME,
     PurgedCredentials,
-    count_useless,
     has_passwords,
     purge,
     read_password,
     store_passwords,
 )
 from eurosky_pipeline.registry.database import open_engine
+from eurosky_pipeline.registry.desk import Desk
 from eurosky_pipeline.registry.holds import LeaseHeldError, take_lease
 from eurosky_pipeline.registry.intake import Offer, Taken, take_offers
-from eurosky_pipeline.registry.ledger import BlobOutcome, outcomes_of, read_outcomes, write_outcomes
+from eurosky_pipeline.registry.ledger import BlobOutcome, write_outcomes
 from eurosky_pipeline.registry.migration import Migration, NewMigration, new_token
 from eurosky_pipeline.registry.moves import Stopped, move, stop
 from eurosky_pipeline.registry.patience import patient
-from eurosky_pipeline.registry.queries import Wanted, active_tokens, each
-from eurosky_pipeline.registry.rows import insert_row, merge_progress, read_row
+from eurosky_pipeline.registry.pause import Pause, begin_pause, end_pause
+from eurosky_pipeline.registry.queries import active_tokens
+from eurosky_pipeline.registry.rows import insert_row, merge_progress
 from eurosky_pipeline.registry.states import RESTART, STOPPED, State
 from eurosky_pipeline.registry.tables import ONE_ACTIVE_PER_DID, migrations
-from eurosky_pipeline.registry.uploads import uploads_since
 from eurosky_pipeline.registry.vault import Side, Vault, open_vault
 from eurosky_pipeline.registry.watch import Watch
-from eurosky_pipeline.registry.wishes import Wish, read_wishes
 from eurosky_pipeline.settings import Settings
 
 __all__ = ["CREDENTIAL_LIFETIME", "LeaseHeldError", "Registry", "open_registry"]
 
 
-class Registry:
-    """The migrations table and what belongs to it. Safe to share between threads.
+class Registry(Desk):
+    """The migrations table and what belongs to it, with the key to the passwords. Safe to share between threads.
 
     Where the database's server goes away for a moment, every method waits for it and begins again (`patience`): each
     has to be one that may be done twice.
     """
 
     def __init__(self, engine: Engine, vault: Vault) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._vault = vault
         self.watch = Watch(engine)
-
-    def close(self) -> None:
-        self._engine.dispose()
 
     def add(self, new: NewMigration, passwords: Mapping[Side, SecretStr]) -> Migration:
         """Register a migration, its passwords encrypted, in state `pending_repo`.
@@ -84,26 +79,6 @@ class Registry:
         return [taken for offer in offers for taken in self.take_in([offer])]
 
     @patient
-    def get(self, token: str) -> Migration:
-        """Raises SettingsError if there is no such migration."""
-        with self._engine.connect() as connection:
-            return read_row(connection, token)
-
-    @patient
-    def find(self, states: Iterable[State] = ()) -> list[Migration]:
-        """Migrations, oldest first; all, or those in the given states."""
-        query = select(migrations).order_by(migrations.c.created_at, migrations.c.token)
-        wanted = list(states)
-        if wanted:
-            query = query.where(migrations.c.state.in_(wanted))
-        with self._engine.connect() as connection:
-            return [Migration.from_row(row) for row in connection.execute(query).mappings()]
-
-    def each(self, wanted: Wanted = Wanted(), limit: int | None = None) -> Iterator[Migration]:  # noqa: B008
-        """Those that are wanted, oldest first, read page by page: for who does not need all at once."""
-        return each(self._engine, wanted, limit)
-
-    @patient
     def password(self, token: str, side: Side) -> SecretStr | None:
         """The password given for one side; None if none was.
 
@@ -117,12 +92,6 @@ class Registry:
         """Delete the passwords that nobody will need any more; see `credentials.purge`."""
         with self._engine.begin() as connection:
             return purge(connection, _now())
-
-    @patient
-    def count_useless_credentials(self) -> int:
-        """About how many passwords `purge_credentials` would delete; 0 is exact."""
-        with self._engine.connect() as connection:
-            return count_useless(connection, _now())
 
     def transition(self, token: str, before: State, after: State, progress: Mapping[str, Any] | None = None) -> None:
         """Move from `before` to `after`, and write `progress` in the same transaction.
@@ -155,16 +124,6 @@ class Registry:
         self.transition(token, migration.state, migration.stopped_in or RESTART)
         return self.get(token)
 
-    def cancel(self, token: str) -> None:
-        """Give a migration up that nobody works on, a finished one too; cancelling twice is no error.
-
-        Raises:
-            LeaseHeldError: a run works on it; `request_cancel` asks it to stop.
-            ConflictError: it is completed.
-        """
-        self._at_rest(token)
-        self.request_cancel(token, is_finished_too=True)
-
     @patient
     def request_cancel(self, token: str, *, is_finished_too: bool = False) -> Migration:
         """Give a migration up, and delete its passwords: at once, or, while a run works on it, when that run has
@@ -177,12 +136,6 @@ class Registry:
         with self._engine.begin() as connection:
             cancellation.request_cancel(connection, token, _now(), is_finished_too=is_finished_too)
         return self.get(token)
-
-    @patient
-    def is_cancel_wanted(self, token: str) -> bool:
-        """Whether whoever works on it should stop."""
-        with self._engine.connect() as connection:
-            return cancellation.is_cancel_wanted(connection, token)
 
     @patient
     def retry(self, token: str, passwords: Mapping[Side, SecretStr] | None = None) -> Migration:
@@ -233,12 +186,6 @@ class Registry:
         stopped = Stopped(State.WAITING, reason.code, reason.message, resume_at)
         return self._stop(token, stopped, holder, _now())
 
-    @patient
-    def wishes(self, limit: int, *, after: Wish | None = None, among: Collection[str] | None = None) -> list[Migration]:
-        """Migrations that want to be started, the oldest wish first; Args: as of `wishes.read_wishes`."""
-        with self._engine.connect() as connection:
-            return read_wishes(connection, _now(), limit, after=after, among=among)
-
     def record(self, token: str, progress: Mapping[str, Any], outcomes: Iterable[BlobOutcome] = ()) -> None:
         """Merge `progress` into `progress_data` (None removes a key) and write ledger rows, in one transaction."""
         self._write(token, progress, list(outcomes), _now())
@@ -248,32 +195,6 @@ class Registry:
         with self._engine.begin() as connection:
             write_outcomes(connection, token, outcomes, now)
             merge_progress(connection, token, progress, now)
-
-    def outcomes(self, token: str) -> list[BlobOutcome]:
-        """The ledger of one migration, by CID."""
-        return list(self.each_outcome(token))
-
-    def each_outcome(self, token: str) -> Iterator[BlobOutcome]:
-        """The same, read page by page: for who does not need all at once."""
-        return read_outcomes(self._engine, token)
-
-    @patient
-    def outcomes_of(self, token: str, cids: Sequence[str]) -> dict[str, BlobOutcome]:
-        """What the ledger has of these blobs, by CID; some hundred at a time."""
-        with self._engine.connect() as connection:
-            return outcomes_of(connection, token, cids)
-
-    @patient
-    def uploads_since(self, destination_pds: str, since: datetime) -> int:
-        """How many blobs all migrations to this host have uploaded since that moment."""
-        with self._engine.connect() as connection:
-            return uploads_since(connection, destination_pds, since)
-
-    @patient
-    def attempts_of(self, token: str) -> list[Attempt]:
-        """The runs that have worked on it, the first one first."""
-        with self._engine.connect() as connection:
-            return attempts_of(connection, token)
 
     def acquire_lease(self, token: str, holder: str, lifetime_s: float, *, attempt: int | None = None) -> bool:
         """Take, or renew, the right to work on a migration; a new holder counts as an attempt.
@@ -314,7 +235,7 @@ class Registry:
         is, and its words unless it brings its own.
 
         Args:
-            note: why, for who finds it so; one line of it is kept, `controls.MAX_NOTE` characters at most.
+            note: why, for who finds it so; one line of it is kept, `pause.MAX_NOTE` characters at most.
         """
         return self._pause(note, _now())
 
@@ -333,18 +254,6 @@ class Registry:
 
         end()
         return next((pause for pause in found if pause is not None), None)  # of a try whose answer was lost
-
-    @patient
-    def paused(self) -> Pause | None:
-        """The pause, if there is one."""
-        with self._engine.connect() as connection:
-            return read_pause(connection)
-
-    def require_not_paused(self) -> None:
-        """Raises PausedError: nothing may start now."""
-        pause = self.paused()
-        if pause is not None:
-            raise paused_error(pause)
 
     @patient
     def _stop(self, token: str, stopped: Stopped, holder: str | None, now: datetime) -> bool:

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 from eurosky_pipeline.errors import EuroskyError, FatalError
 from eurosky_pipeline.registry.attempts import RUN_LOST, end_lost_attempt
 from eurosky_pipeline.registry.cancellation import fulfil_wishes, is_held, locked_row
-from eurosky_pipeline.registry.controls import Desk
 from eurosky_pipeline.registry.credentials import CREDENTIAL_LIFETIME
 from eurosky_pipeline.registry.database import open_engine
+from eurosky_pipeline.registry.desk import Desk
 from eurosky_pipeline.registry.migration import Migration
 from eurosky_pipeline.registry.moves import Stopped, move, stop
 from eurosky_pipeline.registry.patience import patient
@@ -75,7 +75,7 @@ class Watch(Desk):
     """What the sensors ask of the registry, and what they change."""
 
     @patient
-    def find(self, tokens: Collection[str]) -> dict[str, Migration]:
+    def by_token(self, tokens: Collection[str]) -> dict[str, Migration]:
         """Those of these migrations that there are, by token; some hundred at a time."""
         query = select(migrations).where(migrations.c.token.in_(list(tokens)))
         with self._engine.connect() as connection:

@@ -24,7 +24,7 @@ from eurosky_pipeline.xrpc.errors import (
     RepoUnavailable,
     RequestRefused,
     ServerFault,
-    one_line,
+    told_by_host,
 )
 from eurosky_pipeline.xrpc.rate_limit import retry_after_s
 
@@ -267,10 +267,10 @@ def error_for_answer(
     headers, hidden = headers or {}, tuple(hidden)
     rule = _rule_for(status, body, nsid)
     if 300 <= status < 400:
-        target = one_line(headers.get("location"), hidden) or "elsewhere"
+        target = told_by_host(headers.get("location"), hidden) or "elsewhere"
         what = f"{host} redirects {nsid} to {target}; redirects are not followed"
     else:
-        said = ": ".join(filter(None, (one_line(body.get(key), hidden) for key in ("error", "message"))))
+        said = ": ".join(filter(None, (told_by_host(body.get(key), hidden) for key in ("error", "message"))))
         what = f"{host} answered {status} to {nsid} ({said or 'no reason given'})"
     hint = rule.hint.format(host=host, nsid=nsid)
     if not issubclass(rule.kind, TransientError):

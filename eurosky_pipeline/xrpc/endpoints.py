@@ -16,7 +16,7 @@ from eurosky_pipeline.atproto.cid import Cid, CidError, parse_cid
 from eurosky_pipeline.atproto.syntax import is_account_did, is_did, is_tid
 from eurosky_pipeline.errors import PermanentError
 from eurosky_pipeline.xrpc.client import Announced, Download, Json, UploadBody, XrpcClient
-from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault, one_line
+from eurosky_pipeline.xrpc.errors import AnswerInvalid, BlobNotFound, ServerFault, told_by_host
 from eurosky_pipeline.xrpc.paging import rows_of
 
 CAR_MIME_TYPE = "application/vnd.ipld.car"
@@ -94,7 +94,7 @@ def describe_server(client: XrpcClient) -> ServerDescription:
 
 def server_version(client: XrpcClient) -> str | None:
     """Public. What the host calls its version at `_health`, which is no part of the protocol; None if it tells none."""
-    version = one_line(client.query("_health").get("version"))
+    version = told_by_host(client.query("_health").get("version"))
     return version[:_MAX_WORD_CHARS] or None
 
 
@@ -142,7 +142,7 @@ def get_latest_commit(client: XrpcClient, did: str) -> LatestCommit:
 def get_repo_status(client: XrpcClient, did: str) -> RepoStatus:
     """Public, whatever the account's state."""
     answer = client.query("com.atproto.sync.getRepoStatus", {"did": did})
-    return RepoStatus(answer.get("active") is True, one_line(answer.get("status"))[:_MAX_WORD_CHARS] or None)
+    return RepoStatus(answer.get("active") is True, told_by_host(answer.get("status"))[:_MAX_WORD_CHARS] or None)
 
 
 def list_blobs(client: XrpcClient, did: str) -> Iterator[Cid]:

@@ -109,14 +109,14 @@ def error_for_transport(error: httpx.HTTPError, *, host: str, nsid: str) -> Host
     # a ProtocolError quotes: the header that could not be sent, which may be the one with the token, or what the host
     # said in place of HTTP, which may be what it was given
     is_quoting = isinstance(error, httpx.ProtocolError) and not str(error).startswith("peer closed connection")
-    detail = "" if is_quoting else one_line(str(error))
+    detail = "" if is_quoting else told_by_host(str(error))
     hint = "check the host's name and that it is up, then run it again"
     if "WRONG_VERSION_NUMBER" in detail:
         hint = f"{host} does not speak https there; check the scheme and the port"
     return HostUnreachable(f"{host} {reason} when asked for {nsid}{f' ({detail})' if detail else ''}", hint=hint)
 
 
-def one_line(value: object, hidden: Iterable[str] = ()) -> str:
+def told_by_host(value: object, hidden: Iterable[str] = ()) -> str:
     """A host's text as one short, printable line without secrets: it is going to stand in logs and terminals.
 
     Args:

@@ -101,7 +101,7 @@ def test_one_that_a_run_works_on_or_waits_for_is_left_alone(
 
 def test_what_is_finished_or_given_up_needs_none(migration: Migration, registry: Registry, expire: Expire) -> None:
     other = registry.add(NewMigration("did:web:b.example", "https://old.example", "https://new.example"), {})
-    registry.cancel(other.token)
+    registry.request_cancel(other.token)
     registry.transition(migration.token, State.PENDING_REPO, State.PENDING_BLOBS)
     registry.transition(migration.token, State.PENDING_BLOBS, State.PENDING_PREFS)
     expire(-0.1)

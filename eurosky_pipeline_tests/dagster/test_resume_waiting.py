@@ -106,7 +106,7 @@ def test_each_further_wait_gets_a_run_of_its_own(migration: Migration, registry:
 
 def test_what_is_cancelled_while_it_waits_stays_so(migration: Migration, registry: Registry) -> None:
     put_off(registry, migration.token, ago(1))
-    registry.cancel(migration.token)
+    registry.request_cancel(migration.token)
     with DagsterInstance.ephemeral() as instance:
         assert isinstance(resume_tick(instance), SkipReason)
     after = registry.get(migration.token)

@@ -178,7 +178,7 @@ def test_no_password_reaches_the_event_log(migration: Migration, registry: Regis
 
 
 def test_a_cancelled_migration_is_not_brought_back_by_a_run(migration: Migration, registry: Registry) -> None:
-    registry.cancel(migration.token)
+    registry.request_cancel(migration.token)
     worked: list[str] = []
     run, text, _ = run_step(migration.token, lambda step: worked.append(step.token))
     assert run.status is DagsterRunStatus.FAILURE

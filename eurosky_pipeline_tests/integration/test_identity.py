@@ -170,7 +170,7 @@ def test_a_migration_of_an_account_with_its_own_handle_has_nothing_to_warn_of(re
     assert metadata["warnings"] == []
     assert metadata["is_handle_verified"] is True
     assert metadata["is_signature_verified"] is True
-    registry.cancel(run.migration.token)
+    registry.request_cancel(run.migration.token, is_finished_too=True)
 
 
 def test_a_migration_with_another_accounts_handle_stops_before_anything_is_read(
@@ -195,7 +195,7 @@ def test_a_handle_that_nobody_knows_is_a_warning_and_the_export_goes_on(registry
     )
     assert unclaimed in metadata["summary"]
     assert unclaimed in capfd.readouterr().err  # the run's log
-    registry.cancel(run.migration.token)
+    registry.request_cancel(run.migration.token, is_finished_too=True)
 
 
 def test_a_document_that_names_another_server_and_key_is_a_warning_each_and_the_source_given_is_used(
@@ -225,7 +225,7 @@ def test_a_document_that_names_another_server_and_key_is_a_warning_each_and_the_
     assert metadata["is_handle_verified"] is True
     assert metadata["is_signature_verified"] is False
     assert all(text in metadata["summary"] for text in metadata["warnings"])
-    registry.cancel(run.migration.token)
+    registry.request_cancel(run.migration.token, is_finished_too=True)
 
 
 @pytest.mark.parametrize("kind", ["handle", "did"])

@@ -47,7 +47,7 @@ def has_passwords(registry: Registry, token: str) -> bool:
         lambda registry, token: registry.acquire_lease(token, "a-dead-run", -1),
         lambda registry, token: registry.wait(token, datetime.now(UTC), RateLimited("later")),
         lambda registry, token: registry.fail(token, FatalError("no")),
-        lambda registry, token: registry.cancel(token),
+        lambda registry, token: registry.request_cancel(token),
     ],
     ids=["at rest", "its run has died", "it waits", "it has failed", "it is cancelled"],
 )
@@ -147,7 +147,7 @@ def test_a_retry_is_the_later_word_once_the_run_has_gone(registry: Registry, tok
 
 
 def test_a_retry_gives_passwords_anew(registry: Registry, token: str) -> None:
-    registry.cancel(token)
+    registry.request_cancel(token)
     assert registry.retry(token).state is State.PENDING_BLOBS
     assert not has_passwords(registry, token)
     registry.retry(token, {Side.DESTINATION: SecretStr("a-newer-one")})
@@ -158,7 +158,7 @@ def test_a_retry_gives_passwords_anew(registry: Registry, token: str) -> None:
 
 
 def test_a_retry_that_is_refused_changes_nothing(registry: Registry, token: str) -> None:
-    registry.cancel(token)
+    registry.request_cancel(token)
     newer = registry.add(NEW, {}).token
     before = registry.get(token)
     with pytest.raises(ConflictError, match=newer) as caught:

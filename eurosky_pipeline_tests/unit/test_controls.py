@@ -9,17 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from eurosky_pipeline.registry.controls import (
-    MAX_NOTE,
-    Controls,
-    Hosts,
-    Pause,
-    PausedError,
-    one_line,
-    open_controls,
-    set_control,
-)
+from eurosky_pipeline.registry.controls import Controls, Hosts, open_controls, set_control
 from eurosky_pipeline.registry.migration import NewMigration
+from eurosky_pipeline.registry.pause import MAX_NOTE, Pause, PausedError
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline_tests.builders import DID
@@ -60,9 +52,9 @@ def test_who_pauses_what_is_paused_changes_the_words_at_most(registry: Registry)
     assert registry.pause("and the new database") == Pause(first.since, "and the new database") == registry.paused()
 
 
-def test_the_words_are_one_bounded_line_that_no_terminal_obeys() -> None:
-    assert one_line(" a\x1b[31m red\n\tone\x00\u202e ") == "a [31m red one"
-    assert len(one_line("x" * 10_000)) == MAX_NOTE
+def test_the_words_are_one_bounded_line_that_no_terminal_obeys(registry: Registry) -> None:
+    assert registry.pause(" a\x1b[31m red\n\tone\x00\u202e ").note == "a [31m red one"
+    assert len(registry.pause("x" * 10_000).note) == MAX_NOTE
 
 
 def test_the_queue_heeds_one_pause_and_not_the_next_before_it_has_seen_it(registry: Registry, desk: Controls) -> None:

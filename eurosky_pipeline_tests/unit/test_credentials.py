@@ -98,7 +98,7 @@ def test_one_that_is_cancelled_or_completed_loses_them_at_once(registry: Registr
     registry.transition(finished, State.PENDING_PREFS, State.COMPLETED)
     assert left(sql) == 0
     new = NewMigration("did:plc:" + "a" * 24, "https://old.example", "https://new.example")
-    registry.cancel(registry.add(new, {Side.SOURCE: PASSWORD}).token)
+    registry.request_cancel(registry.add(new, {Side.SOURCE: PASSWORD}).token)
     assert left(sql) == 0
 
 

@@ -114,7 +114,7 @@ def test_of_several_each_has_its_outcome(registry: Registry, failed: Migration) 
 def test_all_that_failed_are_retried_and_no_others(registry: Registry, failed: Migration) -> None:
     other = another(registry, "new.example")
     given_up = another(registry, "third.example")
-    registry.cancel(given_up)
+    registry.request_cancel(given_up)
     done = retry("--all-failed", "--json")
     assert done.exit_code == 0
     assert [each["token"] for each in json.loads(done.stdout)] == [failed.token, other]
@@ -132,7 +132,7 @@ def test_of_an_account_that_was_registered_anew_the_older_one_is_left_unless_the
     if later is State.FAILED:
         registry.fail(newer, FatalError("no", code="wrong_password"))
     elif later is State.CANCELLED:
-        registry.cancel(newer)
+        registry.request_cancel(newer)
     elif later is State.COMPLETED:
         for before, after in pairwise([State.PENDING_REPO, State.PENDING_BLOBS, State.PENDING_PREFS, later]):
             registry.transition(newer, before, after)

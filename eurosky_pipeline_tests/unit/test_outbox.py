@@ -156,8 +156,8 @@ def test_what_changes_nothing_is_not_told(registry: Registry, token: str) -> Non
         registry.transition(token, State.PENDING_BLOBS, State.PENDING_PREFS)
     assert registry.fail(token, ERROR, holder="another") is False
     assert changes(told(registry)) == before
-    registry.cancel(token)
-    registry.cancel(token)
+    registry.request_cancel(token)
+    registry.request_cancel(token)
     assert changes(told(registry)) == [*before, ("state_changed", "pending_repo", "cancelled", None)]
 
 

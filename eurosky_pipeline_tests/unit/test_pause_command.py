@@ -22,8 +22,9 @@ from eurosky_pipeline.errors import ConflictError
 from eurosky_pipeline.orchestration.instance import open_instance, prepare_instance
 from eurosky_pipeline.orchestration.run_queue import DAEMON_SILENCE_S, UnderWay
 from eurosky_pipeline.orchestration.workers import worker_tag
-from eurosky_pipeline.registry.controls import Controls, Pause, PausedError
+from eurosky_pipeline.registry.controls import Controls
 from eurosky_pipeline.registry.migration import NewMigration
+from eurosky_pipeline.registry.pause import Pause, PausedError
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.settings import load_settings
@@ -176,7 +177,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_pause(begun: Pause, capsys: pytest.
 
 def test_migrate_and_demo_refuse_and_change_nothing(registry: Registry, home: Path) -> None:
     token = new_token(registry)
-    registry.cancel(token)
+    registry.request_cancel(token)
     registry.pause("the new disk")
     for command, arguments in ((migrate, [token]), (demo, [])):
         refused = run(command, *arguments)

@@ -282,18 +282,10 @@ def test_what_is_no_token_is_none(text: str) -> None:
 def test_a_migration_that_is_given_up_makes_room_and_can_be_taken_up_again(registry: Registry) -> None:
     token = add(registry).token
     walk(registry, token, BLOBS)
-    registry.cancel(token)
-    registry.cancel(token)
+    registry.request_cancel(token)
+    registry.request_cancel(token)
     assert registry.get(token).state is CANCELLED
     assert registry.resume(token).state is BLOBS
-
-
-def test_a_migration_that_a_run_works_on_cannot_be_given_up(registry: Registry) -> None:
-    token = add(registry).token
-    registry.acquire_lease(token, "a-run", 60)
-    with pytest.raises(ConflictError, match="worked on by run a-run"):
-        registry.cancel(token)
-    assert registry.get(token).state is REPO
 
 
 @pytest.mark.parametrize("is_wanted", [True, False, None])
@@ -306,7 +298,7 @@ def test_a_person_decides_anew_whether_legacy_blobs_are_converted(registry: Regi
         registry.override_conversion("EURO-" + "0" * 16, is_wanted=True)
 
 
-@pytest.mark.parametrize("stop", [lambda r, t: r.fail(t, FatalError("no")), lambda r, t: r.cancel(t)])
+@pytest.mark.parametrize("stop", [lambda r, t: r.fail(t, FatalError("no")), lambda r, t: r.request_cancel(t)])
 def test_a_stopped_migration_is_retried_where_it_stopped(
     registry: Registry, stop: Callable[[Registry, str], object]
 ) -> None:
@@ -353,7 +345,7 @@ def test_a_migration_is_put_off_until_a_moment_with_the_reason(registry: Registr
     [
         lambda registry, token: registry.resume(token),
         lambda registry, token: registry.retry(token),
-        lambda registry, token: registry.cancel(token),
+        lambda registry, token: registry.request_cancel(token),
         lambda registry, token: registry.transition(token, WAITING, FAILED),
     ],
     ids=["resume", "retry", "cancel", "fail"],
@@ -410,7 +402,7 @@ def test_of_eight_that_resume_or_cancel_what_waits_at_once_the_state_is_one_of_t
 ) -> None:
     token = add(registry).token
     registry.wait(token, NOON, REASON)
-    results = at_once(settings, 8, lambda mine, n: mine.cancel(token) if n % 2 else mine.resume(token))
+    results = at_once(settings, 8, lambda mine, n: mine.request_cancel(token) if n % 2 else mine.resume(token))
     after = registry.get(token)
     assert after.state in {REPO, CANCELLED}
     assert after.resume_at is None

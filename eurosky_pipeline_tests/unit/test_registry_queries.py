@@ -106,7 +106,7 @@ def test_one_is_outdated_where_its_account_has_another_that_is_active_or_a_later
     assert outdated() == []
     newer = again()
     assert outdated() == [tokens[0]]
-    registry.cancel(newer)
+    registry.request_cancel(newer)
     assert outdated() == []
     registry.retry(tokens[0])
     assert outdated() == [newer]

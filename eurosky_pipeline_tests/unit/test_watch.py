@@ -146,6 +146,6 @@ def test_runs_are_told_apart_by_whether_they_have_begun(registry: Registry) -> N
     registry.acquire_lease(token, "a-run", 60)
     assert registry.watch.begun(["a-run", "b-run"]) == {"a-run": (None, None)}
     assert registry.watch.begun([]) == {}
-    assert list(registry.watch.find([token, "EURO-AAAAAAAAAAAAAAAA"])) == [token]
+    assert list(registry.watch.by_token([token, "EURO-AAAAAAAAAAAAAAAA"])) == [token]
     other = NewMigration("did:web:other.example", "https://old.example", "https://new.example")
-    assert registry.add(other, {}).token not in registry.watch.find([token])
+    assert registry.add(other, {}).token not in registry.watch.by_token([token])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eurosky_pipeline.words import human_bytes, human_duration, one_line
+from eurosky_pipeline.words import human_bytes, human_duration, one_line, squeezed
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,8 @@ def test_sizes_are_short(size: int, text: str) -> None:
 )
 def test_a_strangers_text_is_one_line_that_moves_no_cursor(text: str, longest: int, shown: str) -> None:
     assert one_line(text, longest) == shown
+
+
+def test_a_persons_words_are_squeezed_into_one_line_and_cut() -> None:
+    assert squeezed(" a\x1b[31m red\n\tone\x00\u202e ", 80) == "a [31m red one"
+    assert squeezed("ab  cd", 4) == "ab c"

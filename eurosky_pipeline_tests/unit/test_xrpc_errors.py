@@ -25,7 +25,7 @@ from eurosky_pipeline.xrpc.errors import (
     RequestRefused,
     ServerFault,
     error_for_transport,
-    one_line,
+    told_by_host,
 )
 from eurosky_pipeline.xrpc.rate_limit import MAX_RETRY_AFTER_S, retry_after_s
 
@@ -289,7 +289,7 @@ def test_a_secret_is_hidden_however_it_is_spelled(secret: str) -> None:
         *(b64encode(data).decode(), b64encode(data).decode().rstrip("="), urlsafe_b64encode(data).decode()),
     }
     for spelling in spellings:
-        assert spelling.rstrip("=").strip("\"'") not in one_line(f"you sent {spelling}, did you not?", [secret])
+        assert spelling.rstrip("=").strip("\"'") not in told_by_host(f"you sent {spelling}, did you not?", [secret])
 
 
 def test_hiding_a_secret_does_not_change_what_the_answer_means() -> None:

@@ -88,7 +88,7 @@ def migration_failed(context: SensorEvaluationContext) -> SensorResult | SkipRea
         watch = open_watch(load_settings())
         try:
             pause = watch.paused()
-            migrations = watch.find(newest)
+            migrations = watch.by_token(newest)
             begun = watch.begun([record.dagster_run.run_id for record in newest.values()])
             for token, record in newest.items():
                 migration, attempt = migrations.get(token), begun.get(record.dagster_run.run_id)
