@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
-from typing import Any, Final, Generic, NamedTuple
+from typing import Any, Final, Generic
 
 from eurosky_pipeline.errors import EuroskyError, FatalError, SettingsError
 from eurosky_pipeline.plugins.discovery import PluginFault
@@ -67,15 +67,6 @@ class Loaded(Generic[Made]):
     missing: tuple[Missing, ...]
 
 
-class AvailableTransform(NamedTuple):
-    """A record transform that the settings can name."""
-
-    name: str
-    version: str
-    distribution: str
-    distribution_version: str
-
-
 def load_transforms(
     names: Sequence[str] = DEFAULT_TRANSFORMS, *, plugins: Plugins | None = None
 ) -> list[RecordTransform]:
@@ -123,15 +114,6 @@ def load(kind: Kind[Made], names: Sequence[str], *, plugins: Plugins | None = No
         except EuroskyError as error:
             missing.append(Missing(name, error.code, error.message, error.hint))
     return Loaded(tuple(made), tuple(missing))
-
-
-def available_transforms(*, plugins: Plugins | None = None) -> list[AvailableTransform]:
-    """The record transforms that can be asked for, sorted by name."""
-    found = installed_plugins() if plugins is None else plugins
-    return [
-        AvailableTransform(offer.name, offer.version, offer.origin.distribution, offer.origin.distribution_version)
-        for offer in found.of(RECORD_TRANSFORMS)
-    ]
 
 
 @cache

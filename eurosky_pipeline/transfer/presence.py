@@ -44,16 +44,6 @@ def each_presence(
     return run_workers(cids, partial(_look, client, did, stop), workers=workers, stop=stop)
 
 
-def look_for_blobs(
-    client: XrpcClient, did: str, cids: Iterable[Cid], *, workers: int, stop: threading.Event
-) -> dict[Cid, bool | None]:
-    """`each_presence` as a map: True if the server has it, False if it says that it has not, None if it does not tell.
-
-    Raises: FatalError for a refused session.
-    """
-    return {found.blob_cid: found.is_there for found in each_presence(client, did, cids, workers=workers, stop=stop)}
-
-
 def _look(client: XrpcClient, did: str, stop: threading.Event, cid: Cid) -> Presence:
     if stop.is_set():
         raise StoppedError("asked to stop while it looked for blobs")

@@ -13,7 +13,7 @@ from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
-from eurosky_pipeline.transfer.presence import look_for_blobs
+from eurosky_pipeline.transfer.presence import each_presence
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import apply_writes
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
@@ -82,8 +82,8 @@ def test_a_blob_that_was_uploaded_before_its_record_is_sent_again(registry: Regi
     assert run.migration.progress_data["reconciliation_recovered"] == 0
     assert run.migration.progress_data["reconciliation_status"] == "complete"
     assert run.migration.progress_data["blobs_completed"] == 5
-    found = look_for_blobs(session(account, Side.DESTINATION), account.did, [cid], workers=1, stop=_never())
-    assert found == {cid: True}
+    (found,) = each_presence(session(account, Side.DESTINATION), account.did, [cid], workers=1, stop=_never())
+    assert found.is_there
 
 
 def test_a_blob_that_neither_server_has_is_never_matched(registry: Registry, sandbox, account: SeededAccount) -> None:

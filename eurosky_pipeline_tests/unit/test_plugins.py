@@ -13,11 +13,12 @@ import pytest
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.plugins import manager
 from eurosky_pipeline.plugins.foreign import let_interruption_through, within
+from eurosky_pipeline.plugins.kinds import RECORD_TRANSFORMS
 from eurosky_pipeline.plugins.manager import (
     DEFAULT_TRANSFORMS,
     MAX_TRANSFORMS,
     PluginError,
-    available_transforms,
+    installed_plugins,
     load_transforms,
 )
 from eurosky_pipeline.plugins.offers import read_plugins
@@ -31,8 +32,16 @@ def site(tmp_path, monkeypatch):
     return Site(tmp_path, monkeypatch)
 
 
+def transforms_of(plugins):
+    """Name, version, package and its version of each."""
+    return [
+        (offer.name, offer.version, offer.origin.distribution, offer.origin.distribution_version)
+        for offer in plugins.of(RECORD_TRANSFORMS)
+    ]
+
+
 def names_of(plugins):
-    return [transform.name for transform in available_transforms(plugins=plugins)]
+    return [name for name, *_ in transforms_of(plugins)]
 
 
 def test_transforms_come_as_new_instances_in_the_order_in_which_they_are_asked_for(site):
@@ -47,7 +56,7 @@ def test_transforms_come_as_new_instances_in_the_order_in_which_they_are_asked_f
 def test_what_is_available_is_listed_with_its_package_and_sorted(site):
     site.install("one-package", offering("transform_of('b', '2')", "transform_of('a')"), version="0.3")
     site.install("another", offering("transform_of('c')"))
-    assert available_transforms(plugins=site.read()) == [
+    assert transforms_of(site.read()) == [
         ("a", "1", "one-package", "0.3"),
         ("b", "2", "one-package", "0.3"),
         ("c", "1", "another", "1.0"),
@@ -71,7 +80,7 @@ def test_no_plugin_is_imported_before_somebody_asks_and_then_once(site, monkeypa
         load_transforms(["a"])
         loaded = sys.modules.pop(module)
         load_transforms(["a"])
-        assert available_transforms() == [("a", "1", "p", "1.0")]
+        assert transforms_of(installed_plugins()) == [("a", "1", "p", "1.0")]
         assert module not in sys.modules
         assert loaded.__name__ == module
     finally:
@@ -186,7 +195,7 @@ def test_of_two_packages_of_one_name_the_first_counts_as_it_does_for_imports(sit
     module = site.install("Some_Package", offering("transform_of('a')"), version="1")
     write_dist_info(site.folder / "later", "some-package", "2", {"main": module})
     found = read_plugins(Distribution.discover(path=[str(site.folder), str(site.folder / "later")]))
-    assert available_transforms(plugins=found) == [("a", "1", "Some_Package", "1")]
+    assert transforms_of(found) == [("a", "1", "Some_Package", "1")]
     assert found.faults == ()
 
 

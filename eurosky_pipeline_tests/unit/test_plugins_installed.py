@@ -18,7 +18,8 @@ HEAVY = ["dagster", "pydantic", "pydantic_settings", "httpx", "sqlalchemy", "pan
 
 ASK = """
 import json, sys
-from eurosky_pipeline.plugins.manager import available_transforms, installed_plugins, load_transforms
+from eurosky_pipeline.plugins.kinds import RECORD_TRANSFORMS
+from eurosky_pipeline.plugins.manager import installed_plugins, load_transforms
 
 record = {"facets": [{"features": [
     {"$type": "app.bsky.richtext.facet#link", "uri": "https://blog.example.net/2023/a"}
@@ -29,7 +30,10 @@ for transform in transforms:
 print(json.dumps({
     "ran": [transform.name for transform in transforms],
     "uri": record["facets"][0]["features"][0]["uri"],
-    "available": available_transforms(),
+    "available": [
+        (offer.name, offer.version, offer.origin.distribution, offer.origin.distribution_version)
+        for offer in installed_plugins().of(RECORD_TRANSFORMS)
+    ],
     "faults": [str(fault) for fault in installed_plugins().faults],
     "modules": sorted(sys.modules),
 }))

@@ -9,7 +9,7 @@ import pytest
 
 from eurosky_pipeline.atproto.cid import Cid, cid_of
 from eurosky_pipeline.errors import StoppedError
-from eurosky_pipeline.transfer.presence import Presence, each_presence, look_for_blobs
+from eurosky_pipeline.transfer.presence import Presence, each_presence
 from eurosky_pipeline.xrpc.errors import AuthError, HostUnreachable, RateLimited, ServerFault
 from eurosky_pipeline_tests.fake_pds import FakePds, json_answer
 
@@ -30,10 +30,6 @@ def test_what_it_gives_out_is_there_and_what_it_does_not_is_not(server: FakePds)
     cid = server.put(b"a")
     found = look(server, cid, GONE)
     assert (found[cid].is_there, found[GONE].is_there) == (True, False)
-    assert look_for_blobs(server.client, "did:plc:x", [cid, GONE], workers=1, stop=threading.Event()) == {
-        cid: True,
-        GONE: False,
-    }
 
 
 @pytest.mark.parametrize("knows_head", [True, False])
