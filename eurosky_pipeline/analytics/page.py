@@ -14,14 +14,17 @@ from eurosky_pipeline.analytics.facts import facts, human_seconds, missing_as_da
 if TYPE_CHECKING:
     import pandas as pd
 
+_LONGEST_WORD: Final = 24
+"""Characters; a longer one (a CID, a record's key) may be broken anywhere, so that a table stays on the page."""
 _STYLE: Final = """
 :root { color-scheme: light; font: 15px/1.5 system-ui, sans-serif; color: #1f2933; }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
 p.lead { color: #52606d; margin-top: .2rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .87rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e7eb; vertical-align: top; }
-td { overflow-wrap: anywhere; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td { overflow-wrap: anywhere; } td.word { white-space: nowrap; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: #52606d; } dd { margin: 0; }
 svg { max-width: 100%; height: auto; margin: .6rem 0; }
@@ -92,7 +95,7 @@ def _failures(report: AccountReport) -> str:
         else ""
     )
     named = _table(
-        ["blob", "outcome", "a record that names it", "what that says it is", "reason"],
+        ["blob", "outcome", "a record that names it", "type and size, says the record", "reason"],
         [
             (
                 b.blob_cid,
@@ -133,8 +136,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    kind = ' class="number"' if isinstance(value, int) else ""
-    return f"<td{kind}>{escape(missing_as_dash(value))}</td>"
+    text = missing_as_dash(value)
+    is_word = len(text) <= _LONGEST_WORD and " " not in text
+    kind = "number" if isinstance(value, int) else "word" if is_word else "text"
+    return f'<td class="{kind}">{escape(text)}</td>'
 
 
 def _because(attempt: Any) -> str:
