@@ -1,4 +1,5 @@
-"""Call the conversion as tests want it: bytes in, bytes out, and everything that it said and asked for on the way."""
+"""Call the conversion as tests want it: bytes in, bytes out, and everything that it said and asked for on the way; and
+a post with a legacy blob reference for it to convert."""
 
 from __future__ import annotations
 
@@ -9,11 +10,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from eurosky_pipeline.atproto.cid import Cid
+from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.atproto.keys import SigningKey
+from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline.convert.convert_car import Conversion, convert_car
 from eurosky_pipeline.convert.legacy_blobs import LegacyBlobs
 from eurosky_pipeline.plugins.record_transforms import RecordTransform, UnknownSize
+from eurosky_pipeline_tests.builders import BuiltRepo, make_legacy_blob_ref, make_post, make_posts, make_repo
+
+POST = "app.bsky.feed.post"
+LEGACY = make_legacy_blob_ref()
+BLOB = cid_of(b"a picture", CODEC_RAW)
+SIZES = {BLOB: 9}
+PICTURE = make_post("a picture", image=LEGACY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +103,16 @@ def saved(data: bytes) -> Iterator[Path]:
         yield path
     finally:
         path.unlink()
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether it is a repository without a fault, and nothing beside it."""
+    with saved(data) as path:
+        found = verify_car(path)
+    return found.is_whole and found.orphan_blocks == found.duplicate_blocks == 0
+
+
+def tall_repo(count: int = 400) -> BuiltRepo:
+    """Posts at several heights, the one in the middle with a picture."""
+    posts = make_posts(count)
+    return make_repo(posts | {list(posts)[count // 2]: PICTURE})

@@ -10,12 +10,10 @@ import pytest
 
 from eurosky_pipeline.atproto import mst
 from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
-from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline_tests import plain_convert
 from eurosky_pipeline_tests.builders import (
     DID,
     REV,
-    BuiltRepo,
     keys_at_height,
     make_block,
     make_car,
@@ -26,28 +24,9 @@ from eurosky_pipeline_tests.builders import (
     make_repo_car,
     make_strong_ref,
 )
-from eurosky_pipeline_tests.converting import convert, saved
-
-POST = "app.bsky.feed.post"
-LEGACY = make_legacy_blob_ref()
-BLOB = cid_of(b"a picture", CODEC_RAW)
-SIZES = {BLOB: 9}
-PICTURE = make_post("a picture", image=LEGACY)
-
-
-def whole(data: bytes) -> bool:
-    with saved(data) as path:
-        found = verify_car(path)
-    return found.is_whole and found.orphan_blocks == found.duplicate_blocks == 0
-
+from eurosky_pipeline_tests.converting import BLOB, LEGACY, PICTURE, POST, SIZES, convert, is_whole, tall_repo
 
 # the tree
-
-
-def tall_repo(count: int = 400) -> BuiltRepo:
-    """Posts at several heights, the one in the middle with a picture."""
-    posts = make_posts(count)
-    return make_repo(posts | {list(posts)[count // 2]: PICTURE})
 
 
 def test_only_the_nodes_on_the_way_to_a_changed_record_are_rewritten_and_all_other_blocks_stay():
@@ -61,7 +40,7 @@ def test_only_the_nodes_on_the_way_to_a_changed_record_are_rewritten_and_all_oth
     assert outcome.conversion.nodes_rewritten == on_the_way
     assert len(after.keys() - before.keys()) == len(before.keys() - after.keys()) == 1 + on_the_way + 1
     assert len(after) == len(before)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
 
 
 def test_a_record_at_every_height_can_change():
@@ -70,21 +49,21 @@ def test_a_record_at_every_height_can_change():
         data = make_repo_car(make_posts(300) | {key: PICTURE})
         outcome = convert(data, SIZES)
         assert plain_convert.read(outcome.data).records[key]["image"]["size"] == 9
-        assert whole(outcome.data)
+        assert is_whole(outcome.data)
 
 
 def test_nodes_without_an_entry_between_two_heights_are_rewritten_too():
     high, low = (next(keys_at_height(height)).decode() for height in (6, 0))
     outcome = convert(make_repo_car({high: make_post(), low: PICTURE}), SIZES)
     assert outcome.conversion.nodes_rewritten == 7
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
 
 
 def test_every_record_of_a_repository_can_change():
     data = make_repo_car({key: post | {"image": LEGACY} for key, post in make_posts(500).items()})
     outcome = convert(data, SIZES)
     assert outcome.conversion.records_changed == outcome.conversion.records == 500
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert not any(
         plain_convert.legacy_blob(record["image"]) for record in plain_convert.read(outcome.data).records.values()
     )
@@ -106,7 +85,7 @@ def node_that_is_a_record() -> tuple[bytes, str, Cid]:
 def test_a_tree_node_that_is_a_record_too_is_rewritten_as_a_node_and_kept_as_a_record():
     data, key, node = node_that_is_a_record()
     outcome = convert(data, SIZES)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     after = plain_convert.read(outcome.data)
     assert after.cids[key] == node
     assert outcome.conversion.records_changed == 1
@@ -115,7 +94,7 @@ def test_a_tree_node_that_is_a_record_too_is_rewritten_as_a_node_and_kept_as_a_r
 def test_a_record_that_is_the_empty_trees_node_is_a_record():
     data = make_repo_car({f"{POST}/a": {"e": [], "l": None}, f"{POST}/b": PICTURE})
     outcome = convert(data, SIZES)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert plain_convert.read(outcome.data).records[f"{POST}/a"] == {"e": [], "l": None}
 
 
@@ -123,7 +102,7 @@ def test_a_record_that_looks_like_a_commit_is_a_record():
     record = {"did": DID, "version": 3, "data": BLOB, "rev": REV, "prev": None, "sig": b"", "image": LEGACY}
     outcome = convert(make_repo_car({f"{POST}/a": record}), SIZES)
     assert plain_convert.read(outcome.data).records[f"{POST}/a"]["image"]["size"] == 9
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
 
 
 def test_a_record_that_was_the_commit_before_is_a_record():
@@ -137,7 +116,7 @@ def test_a_record_that_was_the_commit_before_is_a_record():
     commit = make_block({"did": DID, "version": 3, "data": tree, "rev": REV, "prev": None, "sig": bytes(64)})
     outcome = convert(make_car(commit[0], [commit, *nodes.items(), old, repo.records[f"{POST}/a"]]), SIZES)
     assert plain_convert.read(outcome.data).cids[f"{POST}/b"] == old[0]
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
 
 
 # what else is in the file
@@ -149,7 +128,7 @@ def test_orphans_and_duplicates_are_left_out_and_counted():
     orphans = [block for block in orphans if block not in repo.blocks]
     data = make_car(repo.root, [*orphans, *repo.blocks, *repo.blocks[:7], *orphans[:3]])
     outcome = convert(data, SIZES)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert outcome.conversion.blocks_dropped == len(orphans) + 7 + 3
     assert outcome.conversion.records == 60
 
@@ -179,7 +158,7 @@ def test_a_block_with_the_same_bytes_under_a_raw_cid_is_another_block(twin_of):
     block = {POST: repo.records[f"{POST}/b"], "a node": height_0, "the commit": repo.commit}[twin_of]
     twin = (cid_of(block[1], CODEC_RAW), block[1])
     outcome = convert(make_car(repo.root, [twin, *repo.blocks, twin]), SIZES)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert twin[0] not in plain_convert.read_blocks(outcome.data)[1]
 
 
@@ -187,7 +166,7 @@ def test_a_block_with_the_same_bytes_under_a_raw_cid_is_another_block(twin_of):
 def test_a_record_that_becomes_what_another_one_has_always_been_shares_its_block(keys):
     modern = PICTURE | {"image": {"$type": "blob", "ref": BLOB, "mimeType": LEGACY["mimeType"], "size": 9}}
     outcome = convert(make_repo_car(dict(zip((f"{POST}/{key}" for key in keys), (PICTURE, modern), strict=True))))
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert set(map(str, plain_convert.read(outcome.data).cids.values())) == {str(make_block(modern)[0])}
     assert outcome.conversion.records_changed == 1
 
@@ -195,7 +174,7 @@ def test_a_record_that_becomes_what_another_one_has_always_been_shares_its_block
 def test_a_record_that_becomes_what_an_orphan_is_is_there_once():
     modern = PICTURE | {"image": {"$type": "blob", "ref": BLOB, "mimeType": LEGACY["mimeType"], "size": 9}}
     outcome = convert(make_repo_car({f"{POST}/a": PICTURE}, orphans=[modern]))
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert plain_convert.read(outcome.data).records == {f"{POST}/a": modern}
 
 
@@ -205,7 +184,7 @@ def test_the_commit_may_stand_anywhere(place):
     others = repo.blocks[1:]
     others.insert(place % len(repo.blocks), repo.commit)
     outcome = convert(make_car(repo.root, others), SIZES)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
 
 
 def test_a_repository_without_a_record_stays_as_it_is():

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
+from eurosky_pipeline.atproto.cid import cid_of
 from eurosky_pipeline.atproto.commit import parse_commit
 from eurosky_pipeline.atproto.syntax import tid_of
 from eurosky_pipeline.atproto.verify import verify_car
@@ -15,20 +15,14 @@ from eurosky_pipeline_tests.builders import (
     REV,
     make_block,
     make_car,
-    make_legacy_blob_ref,
     make_post,
     make_posts,
     make_repo,
     make_repo_car,
 )
-from eurosky_pipeline_tests.converting import convert, saved
+from eurosky_pipeline_tests.converting import PICTURE, POST, SIZES, convert, saved
 from eurosky_pipeline_tests.damage import KEY
 
-POST = "app.bsky.feed.post"
-LEGACY = make_legacy_blob_ref()
-BLOB = cid_of(b"a picture", CODEC_RAW)
-SIZES = {BLOB: 9}
-PICTURE = make_post("a picture", image=LEGACY)
 LAST_TID = "jzzzzzzzzzzzz"
 
 

@@ -13,35 +13,15 @@ from eurosky_pipeline_tests import plain_convert
 from eurosky_pipeline_tests.builders import (
     DID,
     REV,
-    BuiltRepo,
     make_block,
     make_car,
-    make_legacy_blob_ref,
     make_post,
     make_posts,
     make_repo,
     make_repo_car,
 )
-from eurosky_pipeline_tests.converting import convert, saved
+from eurosky_pipeline_tests.converting import PICTURE, POST, SIZES, convert, is_whole, saved, tall_repo
 from eurosky_pipeline_tests.damage import DAMAGES
-
-POST = "app.bsky.feed.post"
-LEGACY = make_legacy_blob_ref()
-BLOB = cid_of(b"a picture", CODEC_RAW)
-SIZES = {BLOB: 9}
-PICTURE = make_post("a picture", image=LEGACY)
-
-
-def whole(data: bytes) -> bool:
-    with saved(data) as path:
-        found = verify_car(path)
-    return found.is_whole and found.orphan_blocks == found.duplicate_blocks == 0
-
-
-def tall_repo(count: int = 400) -> BuiltRepo:
-    """Posts at several heights, the one in the middle with a picture."""
-    posts = make_posts(count)
-    return make_repo(posts | {list(posts)[count // 2]: PICTURE})
 
 
 class Touch(RecordTransform):
@@ -77,27 +57,27 @@ MISPLACED = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_file_is_refused_or_nothing_is_written(name):
     """What is damaged in most of them is a part that a change would need; see the next test for the others."""
-    is_whole = not kinds(DAMAGES[name])
+    was_whole = not kinds(DAMAGES[name])
     try:
         outcome = convert(DAMAGES[name], transforms=[Touch()])
     except EuroskyError as error:
         said = error.message
-        assert not is_whole
+        assert not was_whole
         assert 0 < len(said) < 1_500
     else:
-        assert outcome.data is not None or not is_whole
-        assert outcome.data is None or whole(outcome.data) or name in MISPLACED
+        assert outcome.data is not None or not was_whole
+        assert outcome.data is None or is_whole(outcome.data) or name in MISPLACED
 
 
 @pytest.mark.parametrize("name", [name for name in DAMAGES if name.startswith(("file: ", "commit: "))])
 def test_a_file_without_its_parts_is_refused_though_there_be_nothing_to_change(name):
-    is_whole = not kinds(DAMAGES[name])
+    was_whole = not kinds(DAMAGES[name])
     try:
         outcome = convert(DAMAGES[name])
     except EuroskyError:
-        assert not is_whole
+        assert not was_whole
     else:
-        assert is_whole
+        assert was_whole
         assert outcome.data is None
 
 
@@ -175,8 +155,8 @@ def test_any_block_may_stand_there_several_times(copies):
     for block in [*repo.blocks, orphan]:
         for blocks in ([*[block] * copies, *repo.blocks], [*repo.blocks, *[block] * copies]):
             outcome = convert(make_car(repo.root, blocks), SIZES)
-            assert whole(outcome.data)
+            assert is_whole(outcome.data)
             assert outcome.conversion.blocks_dropped == copies
     outcome = convert(make_car(repo.root, repo.blocks * (1 + copies)), SIZES)
-    assert whole(outcome.data)
+    assert is_whole(outcome.data)
     assert outcome.conversion.blocks_dropped == copies * len(repo.blocks)

@@ -12,18 +12,13 @@ from eurosky_pipeline_tests.builders import (
     OTHER_DID,
     make_block,
     make_car,
-    make_legacy_blob_ref,
     make_post,
     make_repo,
     make_repo_car,
     make_strong_ref,
 )
-from eurosky_pipeline_tests.converting import Outcome, convert, saved
+from eurosky_pipeline_tests.converting import LEGACY, PICTURE, POST, SIZES, Outcome, convert, saved
 
-POST = "app.bsky.feed.post"
-LEGACY = make_legacy_blob_ref()
-SIZES = {cid_of(b"a picture", CODEC_RAW): 9}
-PICTURE = make_post("a picture", image=LEGACY)
 PICTURE_KEY = f"{POST}/3aaaaaaaaaaa2"
 OLD_REF = make_strong_ref(PICTURE_KEY, make_block(PICTURE)[0])
 LATER, EARLIER = f"{POST}/3zzzzzzzzzzz2", "app.bsky.actor.profile/self"

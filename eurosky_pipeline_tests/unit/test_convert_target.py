@@ -5,32 +5,17 @@ from typing import Any
 
 import pytest
 
-from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
-from eurosky_pipeline.atproto.verify import verify_car
+from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.convert import output
 from eurosky_pipeline.convert.convert_car import convert_car
 from eurosky_pipeline.convert.legacy_blobs import LegacyBlobs
 from eurosky_pipeline.errors import EuroskyError, TransientError
 from eurosky_pipeline.plugins.record_transforms import UnknownSize
 from eurosky_pipeline_tests.builders import (
-    make_legacy_blob_ref,
-    make_post,
     make_posts,
     make_repo_car,
 )
-from eurosky_pipeline_tests.converting import convert, saved
-
-POST = "app.bsky.feed.post"
-LEGACY = make_legacy_blob_ref()
-BLOB = cid_of(b"a picture", CODEC_RAW)
-SIZES = {BLOB: 9}
-PICTURE = make_post("a picture", image=LEGACY)
-
-
-def whole(data: bytes) -> bool:
-    with saved(data) as path:
-        found = verify_car(path)
-    return found.is_whole and found.orphan_blocks == found.duplicate_blocks == 0
+from eurosky_pipeline_tests.converting import PICTURE, POST, SIZES, convert, is_whole
 
 
 def run(source: Path, target: Path, **options: Any) -> Any:
@@ -57,7 +42,7 @@ def test_a_file_that_is_there_is_replaced(source, target):
     target.write_bytes(b"older")
     conversion = run(source, target)
     assert target.stat().st_size == conversion.size_bytes
-    assert whole(target.read_bytes())
+    assert is_whole(target.read_bytes())
     assert list(target.parent.iterdir()) == [target]
 
 
@@ -92,7 +77,7 @@ def test_an_interruption_at_any_report_leaves_nothing_behind(source, target):
         with pytest.raises(KeyboardInterrupt):
             run(source, target, report=interrupt)
         assert [path.name for path in target.parent.iterdir()] in ([], ["target.car"])
-        assert not target.exists() or whole(target.read_bytes())
+        assert not target.exists() or is_whole(target.read_bytes())
         target.unlink(missing_ok=True)
 
 
@@ -144,13 +129,13 @@ def test_a_file_that_is_replaced_meanwhile_is_read_to_its_end(source, target):
         return SIZES
 
     assert run(source, target, blob_sizes=sizes).records == 31
-    assert whole(target.read_bytes())
+    assert is_whole(target.read_bytes())
 
 
 def test_the_source_may_be_the_target(source):
     conversion = run(source, source)
     assert conversion.is_changed
-    assert whole(source.read_bytes())
+    assert is_whole(source.read_bytes())
     assert list(source.parent.iterdir()) == [source]
 
 

@@ -26,11 +26,9 @@ from eurosky_pipeline_tests.builders import (
     make_repo_car,
     make_strong_ref,
 )
-from eurosky_pipeline_tests.converting import convert, saved
+from eurosky_pipeline_tests.converting import POST, SIZES, convert, saved
 
-POST = "app.bsky.feed.post"
 A, B, C = (f"{POST}/{letter}" for letter in "abc")
-SIZES = {cid_of(b"a picture", CODEC_RAW): 9}
 
 
 def uri(key: str) -> str:
