@@ -80,10 +80,10 @@ def demo(
     servers back: every record's CID and every blob's SHA-256 must be equal, but for records that were converted, which
     must be the source's otherwise. The sandbox is stopped again if it was not running before.
 
-    With --damaged-blobs the source has some blobs no more, as old servers have not: they are by turns lost, corrupt and
-    taken down, just before the migration. It must name these and no others, and the servers must bear it out. A corrupt
-    blob is downloaded four times, with 2, 4 and 8 s between. Then look at which blobs are not there, and why:
-    `eurosky report TOKEN`.
+    With --damaged-blobs some of the blobs are spoilt on the source just before the migration, by turns lost, corrupt
+    and taken down, as they are on old servers. The migration must name these and no others, and both servers must bear
+    it out. A corrupt blob is downloaded four times, with 2, 4 and 8 s between. `eurosky report TOKEN` shows afterwards
+    which blobs did not arrive, and why.
 
     \b
     Exit code: 0 verified, nothing was lost
@@ -233,6 +233,8 @@ def _print(result: _Demo, *, is_json: bool) -> None:
             ("verdict", result.verdict),
         ]
     print_pairs("", pairs)
+    if outcome.failed_blobs:
+        tell(f"Which blobs did not arrive, and why: `.venv/bin/eurosky report {outcome.token}`")
     tell("See this very run in the Dagster UI: run `.venv/bin/eurosky up`, then open")
     tell(f"  http://127.0.0.1:3000/runs/{outcome.run_id}")
 
