@@ -90,6 +90,14 @@ def registry(settings: Settings) -> Iterator[Registry]:
 
 
 @pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Registry]:
+    """A registry on SQLite alone, for what no database has a part in."""
+    opened = open_registry(settings_of(tmp_path, None))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
 def sql(settings: Settings) -> Iterator[Sql]:
     """`sql("UPDATE … WHERE token = :token", token=…)`: behind the registry's back, committed; the rows, if any."""
     url = settings.database_url
