@@ -55,6 +55,7 @@ setup(
             "matplotlib>=3.10,<4",
             "nbclient>=0.10,<1",
             "ipykernel>=7,<8",
+            "playwright>=1.50,<2",  # without a browser of its own: tests use the machine's Chromium
             "pytest>=9,<10",
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8,<4",

@@ -186,7 +186,7 @@ def _tables_and_notes(converted: ConvertedRepo) -> dict[str, Any]:
     return {
         **table("transforms", ["transform", "version", "counts"], transforms),
         **table("blobs_without_size", ["why", "blob"], reasons),
-        **({"about_the_signature": _UNSIGNED} if conversion.signature == "void" else {}),
+        **({"about_the_signature": banner(_UNSIGNED)} if conversion.signature == "void" else {}),
         **({"about_others": _STALE} if conversion.is_changed else {}),
     }
 

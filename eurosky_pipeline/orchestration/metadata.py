@@ -47,6 +47,11 @@ def warned(warnings: Iterable[str]) -> list[str]:
     return [f"⚠ {plain(warning)}" for warning in warnings]
 
 
+def without_cid(reason: str, blob_cid: object) -> str:
+    """A reason for a row that has the CID itself: a CID is a word of 59 letters, and no page breaks it."""
+    return reason.replace(f" {blob_cid}", "")
+
+
 def plain(text: str) -> str:
     """Text as text: no markup of a stranger's, be it a link, a picture or HTML, and no second line."""
     return "".join(_ESCAPES.get(letter, letter) for letter in text)

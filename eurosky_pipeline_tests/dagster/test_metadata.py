@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster import MetadataValue
 
-from eurosky_pipeline.orchestration.metadata import banner, plain, rates, table, warned
+from eurosky_pipeline.orchestration.metadata import banner, plain, rates, table, warned, without_cid
 from eurosky_pipeline_tests.pipeline import told
 
 
@@ -31,6 +31,12 @@ def test_what_strangers_say_is_no_markup() -> None:
 
 def test_a_banner_is_the_paragraphs_that_have_something_to_say() -> None:
     assert banner("one", "", "two") == MetadataValue.md("one\n\ntwo")
+
+
+def test_a_reason_beside_its_cid_does_not_repeat_it() -> None:
+    assert without_cid("sent 3 bytes for blob bafkrei that do not hash to it", "bafkrei") == (
+        "sent 3 bytes for blob that do not hash to it"
+    )
 
 
 def test_rates_are_none_where_no_time_has_passed() -> None:

@@ -20,7 +20,7 @@ from eurosky_pipeline.orchestration.checks import (
     records_are_equal,
     sizes_are_as_referenced,
 )
-from eurosky_pipeline.orchestration.metadata import banner, plain, table, warned
+from eurosky_pipeline.orchestration.metadata import banner, plain, table, warned, without_cid
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -154,7 +154,10 @@ def _finish(step: Step, result: Reconciliation, moved: SourceMove) -> None:
 
 def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
     tally, records = result.tally, result.records
-    others = [(row.verdict, row.reason, row.first_record, row.blob_cid) for row in tally.unmatched_shown]
+    others = [
+        (row.verdict, without_cid(row.reason, row.blob_cid), row.first_record, row.blob_cid)
+        for row in tally.unmatched_shown
+    ]
     unequal = [(row.key, row.verdict, row.imported_cid, row.destination_cid) for row in records.shown]
     hidden = len(tally.unmatched) - len(others)
     hidden_records = records.records - records.counts[RecordVerdict.EQUAL] - len(unequal)

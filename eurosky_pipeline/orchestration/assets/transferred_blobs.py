@@ -11,7 +11,7 @@ from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.orchestration.assets.blob_manifest import blob_manifest
 from eurosky_pipeline.orchestration.assets.imported_repo import imported_repo
 from eurosky_pipeline.orchestration.blob_transfer import BlobTransferResource
-from eurosky_pipeline.orchestration.metadata import banner, rates, table
+from eurosky_pipeline.orchestration.metadata import banner, rates, table, without_cid
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -114,13 +114,13 @@ def _failures(totals: TransferTotals) -> str:
 
 
 def _class(outcome: BlobOutcome) -> str:
-    """What became of it, and the code where that says more; in tables a CID comes last, as it fills a page's width."""
+    """What became of it, and the code where that says more."""
     is_same = outcome.error_code in {outcome.outcome, None}
     return str(outcome.outcome) if is_same else f"{outcome.outcome} ({outcome.error_code})"
 
 
 def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
-    failures = [(_class(o), o.error_text, o.blob_cid) for o in totals.failed[:FAILURES_SHOWN]]
+    failures = [(_class(o), without_cid(o.error_text, o.blob_cid), o.blob_cid) for o in totals.failed[:FAILURES_SHOWN]]
     hidden = len(totals.failed) - len(failures)
     largest = [(human_bytes(o.size_bytes), o.mime_type, o.blob_cid) for o in totals.largest]
     return {
