@@ -12,7 +12,7 @@ from eurosky_pipeline.intake import folder
 from eurosky_pipeline.intake.folder import called
 from eurosky_pipeline.intake.watched_folder import WatchedFolder
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, Registered, Reply
-from eurosky_pipeline_tests.unit.test_registry_intake import did_of
+from eurosky_pipeline_tests.registering import did_of
 
 HEADER = "did,source_pds,destination_pds,destination_password"
 HOSTS = "https://old.example,https://new.example"

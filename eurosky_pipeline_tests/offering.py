@@ -13,7 +13,7 @@ from eurosky_pipeline.intake.polling import Polled, poll
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, IntakeSource, Registered, Reply
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline_tests.unit.test_registry_intake import did_of
+from eurosky_pipeline_tests.registering import did_of
 
 PASSWORD = "canary-5e1f"
 

@@ -15,7 +15,7 @@ from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline_tests.conftest import Sql
 from eurosky_pipeline_tests.offering import Offering, tick
-from eurosky_pipeline_tests.unit.test_registry_intake import offer
+from eurosky_pipeline_tests.registering import offer
 
 
 def register(registry: Registry, count: int) -> list[str]:

@@ -10,8 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from eurosky_pipeline.errors import FatalError
-from eurosky_pipeline.registry.intake import Offer, Taken, Verdict
-from eurosky_pipeline.registry.migration import NewMigration, new_token
+from eurosky_pipeline.registry.intake import Taken, Verdict
 from eurosky_pipeline.registry.queries import Wanted
 from eurosky_pipeline.registry.registry import Registry, open_registry
 from eurosky_pipeline.registry.states import State
@@ -19,17 +18,7 @@ from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline.xrpc.errors import RateLimited
 from eurosky_pipeline_tests.conftest import Sql
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
-
-
-def did_of(number: int) -> str:
-    return "did:plc:" + LETTERS[number // 32] + LETTERS[number % 32] * 23
-
-
-def offer(number: int, password: str = "hunter2", destination: str = "https://new.example") -> Offer:
-    new = NewMigration(did_of(number), "https://old.example", destination, convert_legacy_blobs=True)
-    return Offer(new_token(), new, {Side.DESTINATION: SecretStr(password)})
+from eurosky_pipeline_tests.registering import did_of, offer
 
 
 def verdicts(taken: list[Taken]) -> list[Verdict]:

@@ -28,7 +28,7 @@ from eurosky_pipeline_tests.list_folder import (
     rows,
     take_at_once,
 )
-from eurosky_pipeline_tests.unit.test_registry_intake import did_of
+from eurosky_pipeline_tests.registering import did_of
 
 
 @pytest.fixture
