@@ -16,9 +16,9 @@ from eurosky_pipeline.errors import IntegrityError
 
 __all__ = ["BlockMissingError", "Record", "RepoError", "RepoFile", "open_repo"]
 
+# Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 _MAX_SHARING: Final = 10
 _FREE_READING_BYTES: Final = 64 * 1024 * 1024
-# Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 
 _T = TypeVar("_T")
 

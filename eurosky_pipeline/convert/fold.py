@@ -22,10 +22,10 @@ from eurosky_pipeline.plugins.record_transforms import RecordTransform, Transfor
 PutBlock = Callable[[Cid, bytes], None]
 """Takes a block of the converted repository; it may come twice."""
 
+# Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 _MAX_SHARING: Final = 4  # a record is read three times at most
 _SMALL_RECORD_BYTES: Final = 2048  # costs no more than a key, of which there can be as many as the file is long
 _FREE_READING_BYTES: Final = 8 * 1024 * 1024
-# Keys may share a record's block. In an honest repository few do; in a hostile one a million share one of 4 MiB.
 LEAVE_OUT: Final = "leave that transform out of EUROSKY_RECORD_TRANSFORMS, or have it mended"
 
 
