@@ -99,6 +99,6 @@ def test_the_checks_say_numbers_of_this_very_migration(shown: Shown) -> None:
     shown.browser.shoot("checks")
 
 
-def test_a_run_leads_from_its_page_to_what_it_made(shown: Shown) -> None:
+def test_the_runs_page_names_the_migration_and_its_end(shown: Shown) -> None:
     shown.browser.open("/runs")
     shown.browser.see("migrate_account", shown.token, "Success")
