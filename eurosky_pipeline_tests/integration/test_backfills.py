@@ -12,8 +12,8 @@ from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline_tests.integration.dagster_server import ENDED, DagsterServer, RunSeen, running_up, wait_until
+from eurosky_pipeline_tests.integration.relay_pds import RelayPds, relay_pds
 from eurosky_pipeline_tests.pipeline import register
-from eurosky_pipeline_tests.relay_pds import RelayPds, relay_pds
 from eurosky_pipeline_tests.stub_pds import Answer
 
 ASSETS = [asset.key.to_user_string() for asset in ALL_ASSETS]

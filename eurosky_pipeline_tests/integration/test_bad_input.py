@@ -19,8 +19,8 @@ from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.endpoints import check_account_status, get_repo
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
+from eurosky_pipeline_tests.integration.relay_pds import relay_pds
 from eurosky_pipeline_tests.pipeline import Run, register, run_job
-from eurosky_pipeline_tests.relay_pds import relay_pds
 from eurosky_pipeline_tests.stub_pds import Answer, stub_pds
 
 UNKNOWN_DID = "did:plc:" + "z" * 24

@@ -21,8 +21,8 @@ from eurosky_pipeline.registry.vault import new_key
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline_tests.canary import traces, traces_in_server, traces_in_text
 from eurosky_pipeline_tests.integration.command import EUROSKY, Finished, environment, eurosky
+from eurosky_pipeline_tests.integration.relay_pds import Asked, RelayPds, refusal, relay_pds
 from eurosky_pipeline_tests.postgres import PASSWORD, PostgresServer
-from eurosky_pipeline_tests.relay_pds import Asked, RelayPds, refusal, relay_pds
 from eurosky_pipeline_tests.stub_pds import Answer
 
 CREATE_SESSION = "com.atproto.server.createSession"

@@ -17,9 +17,9 @@ from eurosky_pipeline.settings import Settings
 from eurosky_pipeline.xrpc.client import XrpcClient
 from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.integration.command import eurosky
+from eurosky_pipeline_tests.integration.relay_pds import Asked, Fault, relay_pds
 from eurosky_pipeline_tests.pipeline import files_holding, register
 from eurosky_pipeline_tests.postgres import PASSWORD, PostgresServer
-from eurosky_pipeline_tests.relay_pds import Asked, Fault, relay_pds
 
 UPLOAD_BLOB = "com.atproto.repo.uploadBlob"
 RECORDS, BLOBS = 20, 12

@@ -27,7 +27,7 @@ from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
 from eurosky_pipeline.xrpc.errors import RequestRefused
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
-from eurosky_pipeline_tests.activation import activate
+from eurosky_pipeline_tests.integration.activation import activate
 from eurosky_pipeline_tests.pipeline import Run, register, run_job
 
 RECORDS, BLOBS, LEGACY = 20, 4, 6

@@ -11,7 +11,7 @@ from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.xrpc.endpoints import apply_writes, check_account_status, list_missing_blobs
-from eurosky_pipeline_tests.activation import activate
+from eurosky_pipeline_tests.integration.activation import activate
 from eurosky_pipeline_tests.integration.test_order import session, write_post
 from eurosky_pipeline_tests.pipeline import register, run_job
 

@@ -11,8 +11,8 @@ from eurosky_pipeline.registry.states import State
 from eurosky_pipeline.sandbox.seed import SeededAccount, seed
 from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline_tests.integration.command import eurosky
+from eurosky_pipeline_tests.integration.relay_pds import Asked, Fault, relay_pds
 from eurosky_pipeline_tests.pipeline import register
-from eurosky_pipeline_tests.relay_pds import Asked, Fault, relay_pds
 from eurosky_pipeline_tests.stub_pds import Answer
 
 UPLOAD_BLOB = "com.atproto.repo.uploadBlob"

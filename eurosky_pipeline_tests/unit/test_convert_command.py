@@ -12,7 +12,7 @@ from eurosky_pipeline.atproto.cid import cid_of
 from eurosky_pipeline.atproto.keys import Curve, parse_signing_key
 from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline_tests import plain_convert
-from eurosky_pipeline_tests.convert_command import (
+from eurosky_pipeline_tests.unit.convert_command import (
     BLOB,
     K256,
     LEGACY_CAR,

@@ -20,7 +20,9 @@ from eurosky_pipeline_tests.builders import (
     make_posts,
     make_repo_car,
 )
-from eurosky_pipeline_tests.convert_command import (
+from eurosky_pipeline_tests.damage import DAMAGES
+from eurosky_pipeline_tests.integration.command import EUROSKY, environment
+from eurosky_pipeline_tests.unit.convert_command import (
     K256,
     LEGACY_CAR,
     OLDER,
@@ -29,8 +31,6 @@ from eurosky_pipeline_tests.convert_command import (
     names,
     running_in,
 )
-from eurosky_pipeline_tests.damage import DAMAGES
-from eurosky_pipeline_tests.integration.command import EUROSKY, environment
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from eurosky_pipeline.atproto.cid import cid_of
 from eurosky_pipeline.atproto.mst_node import Entry, Node, encode_node
 from eurosky_pipeline.atproto.verify import verify_car
 from eurosky_pipeline_tests.builders import DID, make_block, make_legacy_blob_ref, make_strong_ref
-from eurosky_pipeline_tests.hostile import (
+from eurosky_pipeline_tests.unit.hostile import (
     EMPTY_REPO,
     RECORD,
     Pieces,

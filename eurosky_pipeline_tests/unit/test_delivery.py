@@ -26,7 +26,7 @@ from eurosky_pipeline.registry.vault import Side
 from eurosky_pipeline.settings import Settings
 from eurosky_pipeline_tests.canary import traces_in_text
 from eurosky_pipeline_tests.conftest import Sql
-from eurosky_pipeline_tests.webhook_receiver import webhook_receiver
+from eurosky_pipeline_tests.unit.webhook_receiver import webhook_receiver
 
 BUDGET_S = 30.0
 PASSWORD = "correct horse battery staple"

@@ -13,7 +13,7 @@ import pytest
 from eurosky_pipeline.errors import TransientError
 from eurosky_pipeline.identity import dns_txt
 from eurosky_pipeline.identity.dns_txt import DnsUnavailableError, txt_dids
-from eurosky_pipeline_tests.stub_dns import StubDns, cut, stub_dns
+from eurosky_pipeline_tests.unit.stub_dns import StubDns, cut, stub_dns
 
 HANDLE = "alice.bsky.social"
 NAME = f"_atproto.{HANDLE}"

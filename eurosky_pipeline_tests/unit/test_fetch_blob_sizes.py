@@ -20,8 +20,8 @@ from eurosky_pipeline.xrpc.errors import AuthError, HostUnreachable, RepoUnavail
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline.xrpc.session import log_in
 from eurosky_pipeline_tests.fake_pds import FakePds, json_answer
-from eurosky_pipeline_tests.sized_blobs import DID, blobs, fetch, size_told, sizes_of
 from eurosky_pipeline_tests.stub_pds import Answer, stub_pds
+from eurosky_pipeline_tests.unit.sized_blobs import DID, blobs, fetch, size_told, sizes_of
 
 
 @pytest.fixture

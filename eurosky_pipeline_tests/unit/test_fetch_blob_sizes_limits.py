@@ -13,7 +13,7 @@ from eurosky_pipeline.errors import StoppedError
 from eurosky_pipeline.xrpc.errors import RateLimited
 from eurosky_pipeline.xrpc.retry import RetryPolicy
 from eurosky_pipeline_tests.fake_pds import FakePds
-from eurosky_pipeline_tests.sized_blobs import blobs, fetch, size_told, sizes_of
+from eurosky_pipeline_tests.unit.sized_blobs import blobs, fetch, size_told, sizes_of
 
 
 @pytest.fixture

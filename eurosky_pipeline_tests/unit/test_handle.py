@@ -23,7 +23,7 @@ from eurosky_pipeline.identity.reserved import reserved_domain
 from eurosky_pipeline.xrpc.errors import AnswerInvalid, HostUnreachable, ServerFault
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
 from eurosky_pipeline_tests.fake_pds import json_answer
-from eurosky_pipeline_tests.stub_dns import StubDns, stub_dns
+from eurosky_pipeline_tests.unit.stub_dns import StubDns, stub_dns
 
 HANDLE = "alice.bsky.social"
 TXT = f"_atproto.{HANDLE}"

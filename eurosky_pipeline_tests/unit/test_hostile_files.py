@@ -19,7 +19,7 @@ from eurosky_pipeline.atproto.indexed_car import IndexedCar, RepoError
 from eurosky_pipeline.atproto.mst_node import Entry, MstError, Node, encode_node
 from eurosky_pipeline.atproto.verify import MAX_PROBLEMS
 from eurosky_pipeline_tests.builders import keys_at_height, make_car, make_posts, make_repo
-from eurosky_pipeline_tests.hostile import EMPTY_NODE, HOSTILE, RECORD, filled, with_record
+from eurosky_pipeline_tests.unit.hostile import EMPTY_NODE, HOSTILE, RECORD, filled, with_record
 
 _CHILD = """
 import json, sys, time

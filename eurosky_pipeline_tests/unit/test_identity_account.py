@@ -30,7 +30,7 @@ from eurosky_pipeline.identity.document import DidDocument, DocumentKey
 from eurosky_pipeline.identity.handle import HandleNotFoundError
 from eurosky_pipeline.xrpc.errors import AnswerInvalid
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline_tests.stub_dns import StubDns, stub_dns
+from eurosky_pipeline_tests.unit.stub_dns import StubDns, stub_dns
 
 ALICE = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 BOB = "did:plc:z72i7hdynmk6r22z27h6tvur"

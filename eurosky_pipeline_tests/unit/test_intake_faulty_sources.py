@@ -15,8 +15,8 @@ from eurosky_pipeline.intake.polling import MAX_LINES
 from eurosky_pipeline.intake.registered import RegisteredSource
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, Registered
 from eurosky_pipeline.registry.registry import Registry
-from eurosky_pipeline_tests.offering import PASSWORD, Offering, Panic, account, tick
 from eurosky_pipeline_tests.registering import did_of
+from eurosky_pipeline_tests.unit.offering import PASSWORD, Offering, Panic, account, tick
 
 
 @pytest.mark.parametrize(

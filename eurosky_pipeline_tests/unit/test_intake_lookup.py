@@ -15,7 +15,7 @@ from eurosky_pipeline.intake.entries import Entry
 from eurosky_pipeline.intake.lookup import Found, Lookup
 from eurosky_pipeline.intake.rows import Rejected
 from eurosky_pipeline.xrpc.host_policy import HostPolicy
-from eurosky_pipeline_tests.stub_dns import StubDns, stub_dns
+from eurosky_pipeline_tests.unit.stub_dns import StubDns, stub_dns
 
 ALICE, BOB = "did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:plc:z72i7hdynmk6r22z27h6tvur"
 OLD, NEW = "https://old.bsky.social", "https://new.bsky.social"

@@ -15,8 +15,8 @@ from eurosky_pipeline.intake.rows import Rejected
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, Registered, Reply
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.vault import Side
-from eurosky_pipeline_tests.offering import PASSWORD, Offering, account, no_network, tick
 from eurosky_pipeline_tests.registering import did_of
+from eurosky_pipeline_tests.unit.offering import PASSWORD, Offering, account, no_network, tick
 
 
 def test_an_account_is_registered_with_its_password_and_wants_a_run_in_the_same_tick(registry: Registry) -> None:

@@ -14,8 +14,8 @@ from eurosky_pipeline.registry.migration import Migration, new_token
 from eurosky_pipeline.registry.registry import Registry
 from eurosky_pipeline.registry.states import State
 from eurosky_pipeline_tests.conftest import Sql
-from eurosky_pipeline_tests.offering import Offering, tick
 from eurosky_pipeline_tests.registering import offer
+from eurosky_pipeline_tests.unit.offering import Offering, tick
 
 
 def register(registry: Registry, count: int) -> list[str]:

@@ -12,7 +12,7 @@ from eurosky_pipeline.events.webhook import Webhook
 from eurosky_pipeline.plugins.conformance import ConformanceError, check_event_sink
 from eurosky_pipeline.plugins.conformance.event_sinks import sample_events
 from eurosky_pipeline.plugins.event_sinks import Event, EventKind, EventSink
-from eurosky_pipeline_tests.webhook_receiver import webhook_receiver
+from eurosky_pipeline_tests.unit.webhook_receiver import webhook_receiver
 
 RECEIVED: list[int] = []
 DOWN: list[bool] = []

@@ -14,7 +14,7 @@ from eurosky_pipeline.reconcile.records import RecordComparison, RecordVerdict
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.xrpc.errors import RateLimited
 from eurosky_pipeline_tests.fake_pds import json_answer
-from eurosky_pipeline_tests.judging import (
+from eurosky_pipeline_tests.unit.judging import (
     AFTER,
     DATA_A,
     DATA_B,

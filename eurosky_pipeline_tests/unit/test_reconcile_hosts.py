@@ -15,7 +15,7 @@ from eurosky_pipeline.reconcile.verdicts import Verdict
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.xrpc.errors import AuthError, HostUnreachable, RateLimited, RepoUnavailable
 from eurosky_pipeline_tests.fake_pds import json_answer
-from eurosky_pipeline_tests.judging import (
+from eurosky_pipeline_tests.unit.judging import (
     AFTER,
     BEFORE,
     DATA_A,

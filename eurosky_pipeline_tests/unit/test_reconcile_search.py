@@ -11,7 +11,7 @@ from eurosky_pipeline.atproto.cid import CODEC_RAW, Cid, cid_of
 from eurosky_pipeline.reconcile.search import MAX_FOREIGN, MAX_ROUNDS
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline_tests.fake_pds import json_answer
-from eurosky_pipeline_tests.judging import (
+from eurosky_pipeline_tests.unit.judging import (
     AFTER,
     BEFORE,
     DATA_A,

@@ -15,7 +15,8 @@ from eurosky_pipeline.intake import claimed_list, folder
 from eurosky_pipeline.intake.folder import FolderError, moment_of
 from eurosky_pipeline.intake.watched_folder import WatchedFolder
 from eurosky_pipeline.plugins.intake_sources import Account, IntakeContext, Registered, Reply
-from eurosky_pipeline_tests.list_folder import (
+from eurosky_pipeline_tests.registering import did_of
+from eurosky_pipeline_tests.unit.list_folder import (
     HEADER,
     HOSTS,
     PASSWORD,
@@ -26,7 +27,6 @@ from eurosky_pipeline_tests.list_folder import (
     rows,
     take_at_once,
 )
-from eurosky_pipeline_tests.registering import did_of
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from eurosky_pipeline.plugins.intake_sources import IntakeContext
 from eurosky_pipeline.preflight.diagnosis import Health
 from eurosky_pipeline.preflight.folders import look_at_intake
 from eurosky_pipeline.settings import Settings
-from eurosky_pipeline_tests.list_folder import (
+from eurosky_pipeline_tests.unit.list_folder import (
     HEADER,
     Book,
     row,

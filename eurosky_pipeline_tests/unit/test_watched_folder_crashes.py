@@ -17,7 +17,8 @@ from eurosky_pipeline.intake import folder, list_book
 from eurosky_pipeline.intake.folder import FolderError
 from eurosky_pipeline.intake.watched_folder import WatchedFolder
 from eurosky_pipeline.plugins.intake_sources import IntakeContext
-from eurosky_pipeline_tests.list_folder import (
+from eurosky_pipeline_tests.registering import did_of
+from eurosky_pipeline_tests.unit.list_folder import (
     HEADER,
     PASSWORD,
     Book,
@@ -28,7 +29,6 @@ from eurosky_pipeline_tests.list_folder import (
     rows,
     take_at_once,
 )
-from eurosky_pipeline_tests.registering import did_of
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from eurosky_pipeline.events.delivery import LONGEST_WAIT_S, wait_s
 from eurosky_pipeline.events.log_sink import LOG_NAME, LogSink
 from eurosky_pipeline.events.webhook import Webhook, signed_headers
 from eurosky_pipeline.plugins.event_sinks import Event, EventKind
-from eurosky_pipeline_tests.webhook_receiver import Receiver, webhook_receiver
+from eurosky_pipeline_tests.unit.webhook_receiver import Receiver, webhook_receiver
 
 KEY, OLDER_KEY = bytes(range(32)), bytes(24)
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
