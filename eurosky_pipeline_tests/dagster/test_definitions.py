@@ -33,9 +33,10 @@ def test_six_assets_with_their_edges_on_one_dynamic_partition() -> None:
     assert MIGRATIONS.name == "migrations"
 
 
-def test_every_asset_says_what_it_does() -> None:
+def test_every_asset_says_what_it_does_and_which_endpoint_it_calls() -> None:
     graph = defs.resolve_asset_graph()
     assert all(len(node.description or "") > 80 for node in graph.asset_nodes)
+    assert [node.key for node in graph.asset_nodes if "com.atproto." not in (node.description or "")] == []
 
 
 def test_every_asset_names_its_owners_group_kinds_and_version() -> None:

@@ -29,7 +29,8 @@ def converted_car(
 
     Where there are none, or nobody asks for their conversion (`CONVERT_LEGACY_BLOBS`, or the migration's own switch),
     it is passed on byte for byte, signature and all, unless another record transform changes it; legacy references
-    are counted in any case.
+    are counted in any case. The sizes that the current form needs are asked of the source, five at a time: a HEAD of
+    `com.atproto.sync.getBlob`, and no request for a blob whose size another reference tells.
     """
     with migration_step(context, registry, workspace, is_preparing=True) as step:
         settings, exported = load_settings(), step.files.fetch(ACCOUNT_CAR)
