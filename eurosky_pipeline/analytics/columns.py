@@ -40,7 +40,7 @@ MIGRATIONS: Final = (
     Column("error_text", "string", "the same in words"),
     Column("attempts", "Int64", "runs that have worked on it"),
     Column("blobs_total", "Int64", "blobs of its manifest"),
-    Column("blobs_completed", "Int64", "of them, those that are at the destination"),
+    Column("blobs_completed", "Int64", "of them, those that arrived, by the ledger"),
     Column("bytes_transferred", "Int64", "what was sent to the destination", "bytes"),
     Column("reconciliation_status", "category", "complete, partial, skipped or error"),
     Column("blobs_started_at", MOMENT, "when the transfer of its blobs last began", "UTC"),
@@ -83,9 +83,14 @@ BLOBS: Final = (
 
 NOT_ARRIVED: Final = (
     Column("blob_cid", "string", "the blob's CID"),
-    Column("outcome", "category", "missing_at_source, corrupt_at_source, taken_down, too_large or failed"),
-    Column("error_code", "category", "the last error's code"),
-    Column("reason", "string", "the same in words"),
+    Column(
+        "outcome",
+        "category",
+        "missing_at_source, corrupt_at_source, taken_down, too_large or failed; missing_at_destination of one that was "
+        "sent, and that the reconciliation has missed; unknown where the ledger does not have it",
+    ),
+    Column("error_code", "category", "the last error's code; missing if it was sent, or is unknown"),
+    Column("reason", "string", "why, in words"),
     Column("named_by", "string", "a record that names it, `collection/rkey`; missing if none does"),
     Column("records", "Int64", "how often records name it"),
     Column("mime_type", "category", "what that record says it is"),
@@ -96,7 +101,7 @@ NOT_ARRIVED: Final = (
 PROGRESS: Final = (
     Column("moment", MOMENT, "the end of an interval in which blobs were settled", "UTC"),
     Column("blobs_settled", "Int64", "blobs with an outcome until then"),
-    Column("blobs_failed", "Int64", "of them, those that are not at the destination"),
+    Column("blobs_failed", "Int64", "of them, those that did not arrive, by the ledger"),
     Column("bytes_sent", "Int64", "bytes of those that were transferred until then", "bytes"),
     Column("blobs_per_s", "Float64", "in this interval", "blobs a second"),
     Column("bytes_per_s", "Float64", "in this interval", "bytes a second"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, select
 
+from eurosky_pipeline.analytics.absent import UNKNOWN, absent, missed
 from eurosky_pipeline.analytics.frames import attempts, migrations, progress
 from eurosky_pipeline.analytics.reading import opened
 from eurosky_pipeline.analytics.which import Which, is_among
@@ -56,13 +57,17 @@ class TimeLeft:
 
 
 def success_rate(which: Which = None, *, settings: Settings | None = None) -> Rate:
-    """Of the blobs that have an outcome, those that are at the destination."""
+    """Of the blobs that were settled, those that are at the destination; what the reconciliation has missed is not."""
     outcome = tables.blobs.c.outcome
     query = select(func.sum(case((outcome.in_(list(ARRIVED)), 1), else_=0)), func.count())
     query = query.where(*is_among(tables.blobs.c.token, which))
     with opened(settings) as engine, engine.connect() as connection:
-        arrived, settled = connection.execute(query).one()
-    return Rate(int(arrived or 0), int(settled))
+        found = missed(which, engine.dialect.name).subquery()
+        is_unknown = case((found.c.outcome == UNKNOWN, 1), else_=0)
+        counts = [select(count).select_from(found).scalar_subquery() for count in (func.count(), func.sum(is_unknown))]
+        row = connection.execute(query.add_columns(*counts)).one()
+    arrived, settled, absent_after_all, unknown = (int(count or 0) for count in row)
+    return Rate(arrived - (absent_after_all - unknown), settled + unknown)
 
 
 def throughput(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
@@ -119,22 +124,22 @@ def time_left(token: str, *, lately: str = "5min", settings: Settings | None = N
 def failures_by_class(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
     """Blobs that are not at the destination, by why not, the most frequent first.
 
-    Columns: `outcome`, `error_class`, `error_code`, `blobs`, `size_bytes`, `example` (one of the error's texts).
+    Columns: `outcome`, `error_class`, `error_code`, `blobs`, `size_bytes` (of those whose size is known), `example`
+    (one of the error's texts). As in `not_arrived`, those count too that the reconciliation alone has missed.
     """
     import pandas as pd
 
-    table = tables.blobs.c
-    why = (table.outcome, table.error_class, table.error_code)
-    query = (
-        select(*why, func.count(), func.sum(table.size_bytes), func.min(table.error_text))
-        .where(table.outcome.not_in(list(ARRIVED)))
-        .group_by(*why)
-        .order_by(func.count().desc(), *why)
-    )
-    query = query.where(*is_among(table.token, which))
+    with opened(settings) as engine, engine.connect() as connection:
+        table = absent(which, engine.dialect.name).c
+        why = (table.outcome, table.error_class, table.error_code)
+        query = (
+            select(*why, func.count(), func.coalesce(func.sum(table.size_bytes), 0), func.min(table.error_text))
+            .group_by(*why)
+            .order_by(func.count().desc(), *why)
+        )
+        rows = [tuple(row) for row in connection.execute(query)]
     names = ["outcome", "error_class", "error_code", "blobs", "size_bytes", "example"]
-    frame = pd.DataFrame.from_records(_rows(query, settings), columns=names)
-    return frame.astype({"blobs": "int64", "size_bytes": "int64"})
+    return pd.DataFrame.from_records(rows, columns=names).astype({"blobs": "int64", "size_bytes": "int64"})
 
 
 def rate_limit_waits(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Which blobs of an account did not arrive, and why: the ledger's word, beside a record that names each blob."""
+"""Which blobs of an account did not arrive, and why, beside a record that names each blob."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
+from eurosky_pipeline.analytics.absent import absent
 from eurosky_pipeline.analytics.columns import NOT_ARRIVED, typed
 from eurosky_pipeline.analytics.reading import opened
 from eurosky_pipeline.artifacts.opening import open_store
 from eurosky_pipeline.artifacts.workspace import MANIFEST_CSV
 from eurosky_pipeline.errors import EuroskyError
-from eurosky_pipeline.registry import tables
-from eurosky_pipeline.registry.ledger import ARRIVED
 from eurosky_pipeline.settings import Settings, load_settings
 from eurosky_pipeline.transfer.manifest import ManifestRow, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FROM_LEDGER: Final = ("blob_cid", "outcome", "error_code", "reason")
+_FROM_REGISTRY: Final = ("blob_cid", "outcome", "error_code", "reason")
 
 
 def not_arrived(token: str, *, limit: int | None = None, settings: Settings | None = None) -> pd.DataFrame:
-    """One row for each blob of a migration that was tried and is not at the destination, by outcome and CID.
+    """One row for each blob of a migration that is not at the destination, by outcome and CID: whether the transfer
+    knew it, or the reconciliation has found out.
 
     `columns.NOT_ARRIVED` says what is in it. The records that name the blobs are in the manifest, which is fetched from
     the artifacts; where it cannot be had (deleted, or on an S3 that does not answer), those columns are empty.
@@ -38,12 +38,11 @@ def not_arrived(token: str, *, limit: int | None = None, settings: Settings | No
     import pandas as pd
 
     settings = load_settings() if settings is None else settings
-    table = tables.blobs.c
-    query = select(table.blob_cid, table.outcome, table.error_code, table.error_text)
-    query = query.where(table.token == token, table.outcome.not_in(list(ARRIVED)))
     with opened(settings) as engine, engine.connect() as connection:
+        table = absent(token, engine.dialect.name).c
+        query = select(table.blob_cid, table.outcome, table.error_code, table.error_text)
         rows = [tuple(row) for row in connection.execute(query.order_by(table.outcome, table.blob_cid).limit(limit))]
-    frame = pd.DataFrame.from_records(rows, columns=list(_FROM_LEDGER))
+    frame = pd.DataFrame.from_records(rows, columns=list(_FROM_REGISTRY))
     named = _manifest_rows(token, frame["blob_cid"], settings) if rows else {}
     found = [named.get(cid) for cid in frame["blob_cid"]]
     frame["named_by"] = [row.first_record if row else None for row in found]

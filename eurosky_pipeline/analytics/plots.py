@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from eurosky_pipeline.analytics.dagster_log import ASSETS
+from eurosky_pipeline.analytics.facts import is_missing
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.registry.ledger import ARRIVED
 from eurosky_pipeline.registry.states import State
@@ -115,7 +116,9 @@ def failures(by_class: pd.DataFrame) -> Figure:
         return _empty(figure, axes, "every blob arrived")
     shown = by_class.head(_MAX_BARS).iloc[::-1]
     pairs = zip(shown["outcome"], shown["error_code"], strict=True)
-    names = [str(outcome) if code in (outcome, "") else f"{outcome}: {code}" for outcome, code in pairs]
+    names = [
+        str(outcome) if is_missing(code) or code in (outcome, "") else f"{outcome}: {code}" for outcome, code in pairs
+    ]
     _bars(axes, names, shown["blobs"].tolist(), [RED] * len(names))
     return figure
 

@@ -170,6 +170,8 @@ def _size(blob: dict[str, Any]) -> str:
 
 def _not_transferred(registry: Registry, migration: Migration) -> Iterator[dict[str, Any]]:
     """What the ledger knows of each blob that is not there, some hundred at a time."""
+    from eurosky_pipeline.analytics.absent import MISSING, REASONS, UNKNOWN
+
     cids = _failed_blobs(migration)
     for start in range(0, len(cids), _PAGE_ROWS):
         page = cids[start : start + _PAGE_ROWS]
@@ -177,10 +179,9 @@ def _not_transferred(registry: Registry, migration: Migration) -> Iterator[dict[
         for cid in page:
             found = known.get(cid)
             if found is None:
-                yield _blob(cid, "unknown", error="the ledger does not have it: look into the report")
+                yield _blob(cid, UNKNOWN, error=REASONS[UNKNOWN])
             elif found.is_there:
-                sent = "it was sent, and the destination does not have it"
-                yield _blob(cid, "missing_at_destination", found.size_bytes, found.attempts, error=sent)
+                yield _blob(cid, MISSING, found.size_bytes, found.attempts, error=REASONS[MISSING])
             else:
                 yield _blob(
                     cid, str(found.outcome), found.size_bytes, found.attempts, found.error_code, found.error_text
@@ -193,7 +194,7 @@ def _blob(
     return {
         "blob_cid": cid,
         "outcome": outcome,
-        "size_bytes": size_bytes,
+        "size_bytes": size_bytes or None,
         "attempts": attempts,
         "error_code": error_code,
         "error": error,

@@ -78,7 +78,10 @@ def _print(found: AccountReport) -> None:
         click.echo("\nwhy blobs did not arrive")
         print_table(
             ["outcome", "code", "blobs", "for example"],
-            [(f.outcome, f.error_code, f.blobs, text_or_dash(f.example)) for f in found.failures.itertuples()],
+            [
+                (f.outcome, missing_as_dash(f.error_code), f.blobs, text_or_dash(f.example))
+                for f in found.failures.itertuples()
+            ],
         )
         click.echo("\nwhich ones: the blob, a record that names it, the reason")
         for blob in found.not_there.itertuples():

@@ -62,7 +62,7 @@ def _print(found: Totals) -> None:
                     f.outcome,
                     missing_as_dash(f.error_code),
                     f.blobs,
-                    size_or_dash(f.size_bytes),
+                    size_or_dash(f.size_bytes or None),
                     text_or_dash(f.example),
                 )
                 for f in found.failures.itertuples()

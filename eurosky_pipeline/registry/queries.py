@@ -88,10 +88,11 @@ def place_of(migration: Migration) -> Place:
     return Place(migration.created_at, migration.token)
 
 
-def active_tokens(connection: Connection, did: str) -> list[str]:
-    """The tokens of a DID's active migrations: one, or none."""
-    query = select(migrations.c.token).where(migrations.c.did == did, migrations.c.state.not_in(INACTIVE))
-    return list(connection.execute(query).scalars())
+def active_tokens(connection: Connection, did: str) -> dict[str, State]:
+    """The tokens of a DID's active migrations, one or none, and where each stands."""
+    columns = migrations.c
+    query = select(columns.token, columns.state).where(columns.did == did, columns.state.not_in(INACTIVE))
+    return {row.token: State(row.state) for row in connection.execute(query)}
 
 
 @patient

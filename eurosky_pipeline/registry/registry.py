@@ -284,7 +284,9 @@ class Registry(Desk):
         return ConflictError(
             f"{did} already has an active migration, {', '.join(active) or ONE_ACTIVE_PER_DID}",
             code="already_active",
-            hint="finish or cancel that one first",
+            hint="it is finished: `eurosky migrations cancel TOKEN --finished` makes room for another"
+            if State.PENDING_PREFS in active.values()
+            else "finish or cancel that one first",
         )
 
 

@@ -52,6 +52,7 @@ def test_a_did_has_one_active_migration(registry: Registry) -> None:
         with pytest.raises(ConflictError, match=f"already has an active migration, {token}") as caught:
             add(registry)
         assert caught.value.code == "already_active"
+        assert ("cancel TOKEN --finished" in caught.value.hint) == (state is PREFS), "another way leads nowhere"
     add(registry, OTHER_DID)
 
 
