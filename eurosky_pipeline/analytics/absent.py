@@ -19,7 +19,7 @@ MISSING: Final = "missing_at_destination"
 UNKNOWN: Final = "unknown"
 """In the place of an outcome, where the ledger has no row."""
 REASONS: Final = {
-    MISSING: "it was sent, and the destination does not have it",
+    MISSING: "it was sent, and is not found there as it should be: the report, a CSV file, has the reason",
     UNKNOWN: "the ledger does not have it: look into the report",
 }
 

@@ -15,7 +15,7 @@ from eurosky_pipeline_tests.fuzz import targets
 from eurosky_pipeline_tests.fuzz.__main__ import NAMES, Result, fuzz_all
 from eurosky_pipeline_tests.fuzz.targets import TARGETS
 
-SECONDS = 45
+SECONDS = 30
 FEWEST_RUNS = {"car": 300, "repo": 200, "convert": 50, "key": 500}
 """In a tenth of the time that a run has; some twentieth of what was seen. Of all others ten thousand were seen."""
 _OTHERS = 2_000
