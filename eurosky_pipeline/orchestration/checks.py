@@ -77,7 +77,8 @@ def every_blob_arrived(reconciliation: Reconciliation) -> AssetCheckResult:
         check_name=EVERY_BLOB_ARRIVED.name,
         passed=matched == tally.blobs and not error,
         severity=AssetCheckSeverity.WARN,
-        description=f"{matched:,} of {tally.blobs:,} blobs matched",
+        description=f"{matched:,} of {tally.blobs:,} blobs matched"
+        + ("" if matched == tally.blobs else "; `unmatched_blobs` of the asset names the others"),
         metadata={**_numbers(tally.counts), **({"error": error} if error else {})},
     )
 

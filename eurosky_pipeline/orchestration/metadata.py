@@ -49,7 +49,7 @@ def warned(warnings: Iterable[str]) -> list[str]:
 
 def without_cid(reason: str, blob_cid: object) -> str:
     """A reason for a row that has the CID itself: a CID is a word of 59 letters, and no page breaks it."""
-    return reason.replace(f" {blob_cid}", "")
+    return reason.replace(str(blob_cid), "…")
 
 
 def plain(text: str) -> str:

@@ -35,7 +35,7 @@ def test_a_banner_is_the_paragraphs_that_have_something_to_say() -> None:
 
 def test_a_reason_beside_its_cid_does_not_repeat_it() -> None:
     assert without_cid("sent 3 bytes for blob bafkrei that do not hash to it", "bafkrei") == (
-        "sent 3 bytes for blob that do not hash to it"
+        "sent 3 bytes for blob … that do not hash to it"
     )
 
 

@@ -83,12 +83,18 @@ def test_the_partition_says_what_was_converted_in_a_banner_and_a_table(shown: Sh
 
 
 def test_the_partition_says_which_blobs_failed_and_why(shown: Shown) -> None:
-    shown.open_partition("transferred_blobs")
+    page = shown.browser.page
+    shown.browser.open("/")
+    for text in ("Catalog", "transferred_blobs", "Partitions", shown.token):  # as the README has it
+        page.get_by_text(text, exact=True).filter(visible=True).first.click()
+    shown.browser.see("Materialized", "summary")
     shown.browser.see(f"{ARRIVED} of {ALL_BLOBS} blobs", f"{DAMAGED} did not arrive")
-    rows = shown.browser.rows("outcome", "reason", "blob")
-    assert {blob for *_, blob in rows} == {str(blob.blob_cid) for blob in shown.account.damaged}
+    rows = shown.browser.rows("outcome", "blob", "reason")
+    assert {blob for _, blob, _ in rows} == {str(blob.blob_cid) for blob in shown.account.damaged}
     assert {outcome for outcome, *_ in rows} == {"missing_at_source", "corrupt_at_source"}
-    assert all("Blob not found" in reason or "do not hash" in reason for _, reason, _ in rows)
+    assert all("Blob not found" in reason or "do not hash" in reason for *_, reason in rows)
+    counted = {outcome: int(count) for outcome, count, _ in shown.browser.rows("outcome", "blobs", "for example")}
+    assert counted == {"transferred": ARRIVED, "missing_at_source": DAMAGED - 1, "corrupt_at_source": 1}
     shown.browser.shoot("failed-blobs")
 
 

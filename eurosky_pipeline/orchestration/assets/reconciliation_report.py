@@ -155,9 +155,11 @@ def _finish(step: Step, result: Reconciliation, moved: SourceMove) -> None:
 def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
     tally, records = result.tally, result.records
     others = [
-        (row.verdict, without_cid(row.reason, row.blob_cid), row.first_record, row.blob_cid)
+        (row.verdict, row.blob_cid, row.first_record or "", without_cid(row.reason, row.blob_cid))
         for row in tally.unmatched_shown
     ]
+    reasons = {verdict: reason for verdict, *_, reason in reversed(others)}
+    verdicts = [(verdict, count, reasons.get(verdict, "")) for verdict, count in tally.counts.items() if count]
     unequal = [(row.key, row.verdict, row.imported_cid, row.destination_cid) for row in records.shown]
     hidden = len(tally.unmatched) - len(others)
     hidden_records = records.records - records.counts[RecordVerdict.EQUAL] - len(unequal)
@@ -173,7 +175,8 @@ def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
             _counts_told(result),
             plain(moved),
         ),
-        **table("unmatched_blobs", ["verdict", "reason", "record", "blob"], others),
+        **table("verdicts", ["verdict", "blobs", "for example"], verdicts),
+        **table("unmatched_blobs", ["verdict", "blob", "record", "reason"], others),
         **table("unequal_records", ["record", "verdict", "imported", "at the destination"], unequal),
         "status": str(result.status),
         "blobs": tally.blobs,
@@ -183,7 +186,7 @@ def _metadata(step: Step, result: Reconciliation, moved: str) -> dict[str, Any]:
         "still_missing": result.still_missing,
         "rounds": result.rounds,
         **{f"records_{verdict}": count for verdict, count in records.counts.items()},
-        "error": result.error,
+        **({"error": result.error} if result.error else {}),
         "duration_s": step.duration_s,
     }
 

@@ -113,6 +113,12 @@ def _failures(totals: TransferTotals) -> str:
     return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common())
 
 
+def _outcomes(totals: TransferTotals) -> list[tuple[str, int, str]]:
+    """How many blobs came to what, and of those that did not arrive one reason."""
+    reasons = {str(o.outcome): without_cid(o.error_text, o.blob_cid) for o in reversed(totals.failed)}
+    return [(outcome, count, reasons.get(outcome, "")) for outcome, count in totals.by_outcome.items()]
+
+
 def _class(outcome: BlobOutcome) -> str:
     """What became of it, and the code where that says more."""
     is_same = outcome.error_code in {outcome.outcome, None}
@@ -120,7 +126,7 @@ def _class(outcome: BlobOutcome) -> str:
 
 
 def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[str, Any]:
-    failures = [(_class(o), without_cid(o.error_text, o.blob_cid), o.blob_cid) for o in totals.failed[:FAILURES_SHOWN]]
+    failures = [(_class(o), o.blob_cid, without_cid(o.error_text, o.blob_cid)) for o in totals.failed[:FAILURES_SHOWN]]
     hidden = len(totals.failed) - len(failures)
     largest = [(human_bytes(o.size_bytes), o.mime_type, o.blob_cid) for o in totals.largest]
     return {
@@ -129,8 +135,8 @@ def _metadata(step: Step, totals: TransferTotals, plan: TransferPlan) -> dict[st
             f"⚠ {len(totals.failed):,} did not arrive: {_failures(totals)}" if failures else "",
             f"{hidden:,} more than are listed here: the reconciliation's report names all" if hidden else "",
         ),
-        **table("failed_blobs", ["outcome", "reason", "blob"], failures),
-        **table("outcomes", ["outcome", "blobs"], totals.by_outcome.items()),
+        **table("outcomes", ["outcome", "blobs", "for example"], _outcomes(totals)),
+        **table("failed_blobs", ["outcome", "blob", "reason"], failures),
         **table("largest_blobs", ["size", "type", "blob"], largest),
         "blobs_total": totals.blobs_total,
         "blobs_completed": totals.blobs_completed,
