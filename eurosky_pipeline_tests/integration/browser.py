@@ -54,12 +54,12 @@ def require_browser() -> None:
 
 @contextmanager
 def browsing(url: str, shots: Path) -> Iterator[Browser]:
-    """A window of 1440 × 900 on the UI, until the block ends."""
+    """A window of 1680 × 1000 on the UI, until the block ends."""
     shots.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         # its sandbox needs rights that a container does not give, and it sees no page but our own
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1440, "height": 900}, timezone_id="UTC")
+        page = chromium.new_page(viewport={"width": 1680, "height": 1000}, timezone_id="UTC")
         page.set_default_timeout(_PATIENCE_MS)
         try:
             yield Browser(page, url, shots)

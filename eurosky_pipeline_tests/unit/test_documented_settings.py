@@ -11,7 +11,7 @@ from eurosky_pipeline.settings import Settings, load_settings
 from eurosky_pipeline_tests.documents import PACKAGE, PAGES, REPOSITORY, TESTS, page
 
 FIELDS = {str(field.validation_alias): field for field in Settings.model_fields.values()}
-OF_TESTS = {"EUROSKY_FIXTURES"}
+OF_TESTS = {"EUROSKY_CHROMIUM", "EUROSKY_FIXTURES", "EUROSKY_SCREENSHOTS"}
 OF_OTHERS = {
     *("AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_SECRET_ACCESS_KEY"),
     *("ALL_PROXY", "HTTPS_PROXY", "NO_PROXY", "PDS_RATE_LIMIT_BYPASS_KEY"),
