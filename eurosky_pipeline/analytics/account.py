@@ -11,6 +11,7 @@ from eurosky_pipeline.analytics.columns import BLOBS, chosen
 from eurosky_pipeline.analytics.dagster_log import asset_timings
 from eurosky_pipeline.analytics.facts import records
 from eurosky_pipeline.analytics.frames import attempts, blob_chunks, migrations, progress, top_blobs
+from eurosky_pipeline.analytics.intervals import readable_interval, transfer_took
 from eurosky_pipeline.analytics.measures import (
     Rate,
     TimeLeft,
@@ -42,7 +43,8 @@ class AccountReport:
 
     Attributes:
         migration: the row of `analytics.migrations`, as JSON has it.
-        pace: `blobs_per_s`, `bytes_per_s` and `span_s` from the first transferred blob to the last; empty without any.
+        pace: `blobs_per_s`, `bytes_per_s` and `span_s` of the time in which blobs arrived; empty if none did.
+        every: the interval of `progress`.
         failures: by why not.
         not_there: as `not_arrived`, at most `SHOWN` blobs.
         largest, slowest: at most `SHOWN` blobs each.
@@ -56,6 +58,7 @@ class AccountReport:
     pace: dict[str, float]
     attempts: pd.DataFrame
     timings: pd.DataFrame
+    every: timedelta
     progress: pd.DataFrame
     failures: pd.DataFrame
     not_there: pd.DataFrame
@@ -65,18 +68,32 @@ class AccountReport:
     drawn: pd.DataFrame
 
     @property
-    def under_way(self) -> float | None:
-        """Blobs under way at once, on average from the first one's beginning to the last one's end, whether they
-        arrived or not; None where that is not known."""
-        tried = self.drawn[self.drawn["attempts"] > 0]
+    def tried_s(self) -> float | None:
+        """Seconds from the beginning of the first blob that was tried to the end of the last, whether they arrived or
+        not; None where that is not known."""
+        tried = self._tried
         span_s = float((tried["ended_at"].max() - tried["started_at"].min()).total_seconds())
         if not span_s > 0 or len(self.drawn) >= DRAWN:  # NaN of nothing
             return None
-        return float(tried["duration_s"].sum()) / span_s
+        return span_s
+
+    @property
+    def under_way(self) -> float | None:
+        """Blobs under way at once, on average over that time; None where that is not known."""
+        span_s = self.tried_s
+        return None if span_s is None else float(self._tried["duration_s"].sum()) / span_s
+
+    @property
+    def _tried(self) -> pd.DataFrame:
+        return self.drawn[self.drawn["attempts"] > 0]
 
 
-def account_report(token: str, *, every: str | timedelta = "10s", settings: Settings | None = None) -> AccountReport:
-    """Read all that there is of one migration. Raises SettingsError: there is no such migration, or no registry."""
+def account_report(token: str, *, every: timedelta | None = None, settings: Settings | None = None) -> AccountReport:
+    """Read all that there is of one migration.
+
+    Args: every: the interval of the throughput; None: as long as suits the time that the transfer took.
+    Raises: SettingsError: there is no such migration, or no registry; or `every` is no length of time.
+    """
     row = migrations(token, settings=settings)
     if row.empty:
         raise SettingsError(
@@ -84,6 +101,7 @@ def account_report(token: str, *, every: str | timedelta = "10s", settings: Sett
             code="unknown_token",
             hint="`eurosky migrations list` shows them all",
         )
+    every = readable_interval(transfer_took(token, settings=settings)) if every is None else every
     pace = throughput(token, settings=settings)
     pieces = blob_chunks(token, columns=_FOR_PICTURES, rows=_CHUNK_ROWS, settings=settings)
     return AccountReport(
@@ -93,6 +111,7 @@ def account_report(token: str, *, every: str | timedelta = "10s", settings: Sett
         pace={} if pace.empty else {str(name): float(value) for name, value in pace.iloc[0].items()},
         attempts=attempts(token, settings=settings),
         timings=_timings(token, settings),
+        every=every,
         progress=progress(token, every=every, settings=settings),
         failures=failures_by_class(token, settings=settings),
         not_there=not_arrived(token, limit=SHOWN, settings=settings),

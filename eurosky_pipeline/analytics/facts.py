@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eurosky_pipeline.analytics.account import AccountReport
 
 _LONGEST_TEXT: Final = 120
+_WORTH_TELLING_S: Final = 1
 
 
 def facts(report: AccountReport) -> list[tuple[str, str]]:
@@ -94,4 +95,7 @@ def _pace(report: AccountReport) -> str:
     if not report.pace or not report.pace["span_s"]:
         return ""
     blobs, size = report.pace["blobs_per_s"], report.pace["bytes_per_s"]
-    return f"{blobs:.1f} blobs/s, {human_bytes(size)}/s over {human_seconds(report.pace['span_s'])}"
+    span_s, tried_s = report.pace["span_s"], report.tried_s
+    is_longer = tried_s is not None and tried_s >= span_s + _WORTH_TELLING_S
+    beside = f"; all that was tried, {human_seconds(tried_s)}" if is_longer else ""
+    return f"{blobs:.1f} blobs/s, {human_bytes(size)}/s in the {human_seconds(span_s)} in which blobs arrived{beside}"

@@ -73,8 +73,9 @@ def success_rate(which: Which = None, *, settings: Settings | None = None) -> Ra
 def throughput(which: Which = None, *, settings: Settings | None = None) -> pd.DataFrame:
     """By migration, what was transferred and how fast.
 
-    Columns: `blobs`, `size_bytes`, `span_s` (from the first blob's beginning to the last one's end, pauses between
-    runs included), `blobs_per_s`, `bytes_per_s`; the index is the token.
+    Columns: `blobs`, `size_bytes`, `span_s`, `blobs_per_s`, `bytes_per_s`; the index is the token. `span_s` is the time
+    in which blobs arrived, from the beginning of the first that did to the end of the last, pauses between runs
+    included. What is tried in vain after that, as a corrupt blob is for many seconds, is no part of it.
     """
     import pandas as pd
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,13 +32,13 @@ footer { margin-top: 3rem; color: #7b8794; font-size: .8rem; }
 """
 
 
-def account_page(report: AccountReport, *, every: str | timedelta = "10s") -> str:
+def account_page(report: AccountReport) -> str:
     """The whole file. Text of strangers (reasons, handles, hosts) stands there as text. Raises SettingsError: no
     matplotlib."""
     row = report.migration
     title = f"{row['handle'] or row['did']}: {row['state']}"
     pictures = (
-        plots.throughput(report.progress, every),
+        plots.throughput(report.progress, report.every),
         plots.workers(report.drawn),
         plots.blob_sizes(report.drawn),
         plots.blob_durations(report.drawn),

@@ -45,7 +45,8 @@ class Totals:
 
     @property
     def median_span_s(self) -> float | None:
-        """From a migration's first transferred blob to its last; half of them took longer. None without any."""
+        """From the first blob of a migration that arrived to the last, tries in vain before and after left out; half of
+        the migrations took longer. None without any."""
         return None if self.pace.empty else float(self.pace["span_s"].median())
 
     @property

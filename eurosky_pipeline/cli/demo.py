@@ -49,9 +49,11 @@ class _Demo:
     def verdict(self) -> str:
         if not self.is_verified:
             return "NOT verified"
-        lost = len(self.account.damaged)
-        blobs = "blob" if lost == 1 else "blobs"
-        return f"verified: all but the {lost:,} {blobs} that the source has lost" if lost else NOTHING_LOST
+        damaged = len(self.account.damaged)
+        if not damaged:
+            return NOTHING_LOST
+        blobs = "blob" if damaged == 1 else "blobs"
+        return f"verified: all but the {damaged:,} {blobs} that the source does not give whole"
 
 
 @click.command()
@@ -228,7 +230,7 @@ def _print(result: _Demo, *, is_json: bool) -> None:
             ("records compared", f"{found.records:,}"),
             *([("records converted", f"{found.records_converted:,}")] if found.records_converted else []),
             ("blobs compared", f"{found.blobs - found.blobs_lost:,}  ({found.blob_bytes:,} bytes)"),
-            *([("blobs lost", f"{found.blobs_lost:,}")] if found.blobs_lost else []),
+            *([("blobs not to be had", f"{found.blobs_lost:,}")] if found.blobs_lost else []),
             ("differences", f"{len(found.differences):,}"),
             ("verdict", result.verdict),
         ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_REASON = 500
+_ATTEMPTS_SHOWN = 10
 
 
 @click.command()
@@ -26,10 +27,13 @@ _LONGEST_REASON = 500
     "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one HTML file with plots there."
 )
 @click.option(
-    "--every", type=DURATION, default="10s", show_default=True, help="Interval of the throughput: 1s, 5m, 1h."
+    "--every",
+    type=DURATION,
+    show_default="at most 60 of them make up the transfer",
+    help="Interval of the throughput: 1s, 5m, 1h.",
 )
 @json_option
-def report(token: str, *, page: Path | None, every: timedelta, is_json: bool) -> None:
+def report(token: str, *, page: Path | None, every: timedelta | None, is_json: bool) -> None:
     """What became of a migration: which blobs did not arrive, why, and a record that names each; how fast it went.
 
     Reads the registry, Dagster's history and the manifest among the artifacts, and changes nothing; a migration that is
@@ -43,7 +47,7 @@ def report(token: str, *, page: Path | None, every: timedelta, is_json: bool) ->
 
     found = account_report(token, every=every)
     if page is not None:
-        _write(page, found, every)
+        _write(page, found)
         tell(f"written: {page}")
     if is_json:
         print_json(_as_json(found))
@@ -51,12 +55,12 @@ def report(token: str, *, page: Path | None, every: timedelta, is_json: bool) ->
         _print(found)
 
 
-def _write(path: Path, found: AccountReport, every: timedelta) -> None:
+def _write(path: Path, found: AccountReport) -> None:
     """Only its owner can read it: it names a person."""
     from eurosky_pipeline.analytics.page import account_page
     from eurosky_pipeline.artifacts.replacement import Replacement
 
-    text = account_page(found, every=every).encode()
+    text = account_page(found).encode()
     if not path.parent.is_dir():
         raise SettingsError(f"there is no folder {path.parent}", hint="make it, or name another file")
     with Replacement(path) as replacement:
@@ -70,6 +74,8 @@ def _print(found: AccountReport) -> None:
 
     row = found.migration
     print_pairs(f"{row['token']}  {row['handle'] or row['did']}", facts(found))
+    if len(found.attempts) > 1:
+        _print_attempts(found)
     if found.failures.empty:
         click.echo(
             "\nevery blob that was tried is at the destination" if found.rate.whole else "\nno blob was tried yet"
@@ -115,6 +121,28 @@ def _print(found: AccountReport) -> None:
         )
 
 
+def _print_attempts(found: AccountReport) -> None:
+    """The last ones; of a single one, the figures above say all."""
+    from eurosky_pipeline.analytics.facts import human_seconds, missing_as_dash
+
+    count = len(found.attempts)
+    last = f", the last {_ATTEMPTS_SHOWN} of {count:,}" if count > _ATTEMPTS_SHOWN else ""
+    click.echo(f"\nthe attempts{last}")
+    print_table(
+        ["#", "began", "took", "ended in", "code"],
+        [
+            (
+                a.number,
+                f"{a.started_at:%Y-%m-%d %H:%M:%S}",
+                human_seconds(a.duration_s),
+                missing_as_dash(a.ended_in),
+                missing_as_dash(a.error_code),
+            )
+            for a in found.attempts.sort_values("number").tail(_ATTEMPTS_SHOWN).itertuples()
+        ],
+    )
+
+
 def _not_there(blob: Any) -> list[str]:
     """Lines, and not a row of a table: together they are wider than a terminal."""
     from eurosky_pipeline.analytics.facts import is_missing, missing_as_dash, size_or_dash, text_or_dash
@@ -138,6 +166,8 @@ def _as_json(found: AccountReport) -> dict[str, Any]:
         "time_left_s": found.left.seconds,
         "pace": found.pace,
         "waited_s": found.waited_s,
+        "every_s": found.every.total_seconds(),
+        "progress": records(found.progress),
         "attempts": records(found.attempts),
         "failures": records(found.failures),
         "not_there": records(found.not_there),

@@ -156,8 +156,9 @@ def seed(records: int, blobs: int, blob_bytes: int, legacy: int, damaged_blobs: 
         tell("To move it:")
         tell(f"  export SEED_PASSWORD='{account.destination_password}'")
         tell(
-            f"  eurosky migrations add --did {account.did} --source-pds {account.source_pds} "
-            f"--destination-pds {account.destination_pds} --destination-password-env SEED_PASSWORD"
+            f"  eurosky migrations add --did {account.did} --handle {account.handle} "
+            f"--source-pds {account.source_pds} --destination-pds {account.destination_pds} "
+            "--destination-password-env SEED_PASSWORD"
         )
 
 

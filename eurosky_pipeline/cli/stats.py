@@ -78,8 +78,8 @@ def _facts(found: Totals) -> list[tuple[str, str]]:
         ("migrations", ", ".join(f"{count:,} {state}" for state, count in found.states.items()) or "none"),
         ("blobs at the destination", f"{found.rate.part:,} of {found.rate.whole:,} that were tried{share}"),
         ("sent", size_or_dash(found.bytes_sent)),
-        ("time from first blob to last", f"{human_seconds(found.median_span_s)}, median" if len(found.pace) else ""),
-        ("pace", f"{size_or_dash(found.median_bytes_per_s)}/s, median" if len(found.pace) else ""),
+        ("blobs arrived within", f"{human_seconds(found.median_span_s)}, median" if len(found.pace) else ""),
+        ("pace in that time", f"{size_or_dash(found.median_bytes_per_s)}/s, median" if len(found.pace) else ""),
         ("waited for hosts", human_seconds(found.waited_s) if found.waited_s else ""),
     ]
 

@@ -38,7 +38,7 @@ class Verification:
 
     Attributes:
         blobs: all that were looked for; `blob_bytes` are of those that the destination has.
-        blobs_lost: those of `damaged` that the source no longer gives, and that the destination has not got.
+        blobs_lost: those of `damaged` that the source does not give whole, and that the destination has not got.
     """
 
     records: int
@@ -99,8 +99,12 @@ def verify_accounts(
         known_bytes = None if problem or is_lost else size_bytes
         differences += _wrong_sizes(found.claims.get(cid, []), known_bytes, is_sentinel_allowed)
         progress.advance("verified", 1)
-    progress.end("verified", f"{found.records:,} records, {len(cids):,} blobs")
+    progress.end("verified", f"{found.records:,} records, {len(cids) - lost:,} blobs{_beside(lost)}")
     return Verification(found.records, found.records_converted, len(cids), total_bytes, tuple(differences), lost)
+
+
+def _beside(lost: int) -> str:
+    return f", beside {lost:,} that cannot be had" if lost else ""
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from eurosky_pipeline.atproto.cid import Cid
+from eurosky_pipeline.registry.ledger import Outcome
 from eurosky_pipeline.sandbox.servers import blob_folder
 from eurosky_pipeline.sandbox.state import SandboxState
 from eurosky_pipeline.xrpc.client import XrpcClient, new_http_client
@@ -35,6 +36,10 @@ class Damage(StrEnum):
     LOST = "lost"
     CORRUPT = "corrupt"
     TAKEN_DOWN = "taken_down"
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.CORRUPT_AT_SOURCE if self is Damage.CORRUPT else Outcome.MISSING_AT_SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,9 @@ def damage_blobs(
     counts = Counter(blob.damage for blob in damaged)
     what = ", ".join(f"{count} {damage.replace('_', ' ')}" for damage, count in counts.items())
     report(f"damaging {len(damaged)} of its blobs on the source: {what}")
+    outcomes = Counter(blob.damage.outcome for blob in damaged).most_common()
+    why = "; it says the same of one taken down as of a lost one" if Damage.TAKEN_DOWN in counts else ""
+    report(f"their outcomes will be {', '.join(f'{count} {outcome}' for outcome, count in outcomes)}{why}")
     for blob in damaged:
         path = blob_path(state, did, blob.blob_cid)
         if blob.damage is Damage.LOST:

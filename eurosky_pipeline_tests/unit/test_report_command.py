@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 import stat
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eurosky_pipeline.analytics import plots
 from eurosky_pipeline.cli.main import main
-from eurosky_pipeline.errors import TransientError
+from eurosky_pipeline.errors import SettingsError, TransientError
 from eurosky_pipeline.registry.ledger import Outcome
 from eurosky_pipeline.registry.registry import Registry
-from eurosky_pipeline_tests.unit.test_analytics import add, blob, lost
+from eurosky_pipeline_tests.unit.test_analytics import BEGAN, add, blob, lost
 
 pytestmark = pytest.mark.usefixtures("settings_in_environment")
 HOSTILE = '</td><script src="https://evil.example/x.js"></script>\x1b[31m'
@@ -120,6 +122,60 @@ def test_what_cannot_be_told_is_told_so(
 ) -> None:
     found = run(capsys, *words)
     assert (found[0], text in found[2]) == (code, True), found
+
+
+def moments(found: Any) -> list[datetime]:
+    return [datetime.fromisoformat(row["moment"]) for row in found["progress"]]
+
+
+def test_the_interval_is_such_that_the_bars_can_be_read(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    token = add(registry, "one")
+    registry.record(token, {}, [blob(number) for number in range(0, 102, 3)])  # 101 s in all
+    found = json.loads(run(capsys, "report", token, "--json")[1])
+    assert (found["every_s"], found["progress"][-1]["blobs_settled"]) == (2, 34)
+    assert moments(found)[0] - timedelta(seconds=2) >= BEGAN
+    asked = json.loads(run(capsys, "report", token, "--json", "--every", "1m")[1])
+    assert (asked["every_s"], len(moments(asked))) == (60, 2)
+
+
+def test_the_page_draws_the_same_interval(
+    moved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: list[object] = []
+
+    def draw(_: object, every: timedelta) -> None:
+        drawn.append(every)
+        raise SettingsError("that is all")
+
+    monkeypatch.setattr(plots, "throughput", draw)
+    run(capsys, "report", moved, "--html", str(tmp_path / "a.html"))
+    run(capsys, "report", moved, "--html", str(tmp_path / "b.html"), "--every", "5m")
+    assert drawn == [timedelta(seconds=1), timedelta(minutes=5)]
+
+
+def test_the_pace_is_of_the_time_in_which_blobs_arrived_and_says_so(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = add(registry, "one")
+    registry.record(token, {}, [blob(0), blob(2)])
+    assert re.search(r"0\.5 blobs/s, \d+ B/s in the 4\.00 s in which blobs arrived +│", run(capsys, "report", token)[1])
+    registry.record(token, {}, [lost(3, ended_at=BEGAN + timedelta(seconds=18))])
+    assert "in which blobs arrived; all that was tried, 18 s" in run(capsys, "report", token)[1]
+
+
+def test_several_attempts_are_told_one_by_one_the_last_ten(
+    registry: Registry, moved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "the attempts" not in run(capsys, "report", moved)[1]
+    for number in range(2, 13):
+        registry.resume(moved)
+        registry.acquire_lease(moved, f"run-{number}", 90)
+        registry.fail(moved, TransientError("it is down", code=f"down_{number}"))
+        registry.release_leases(f"run-{number}")
+    out = run(capsys, "report", moved)[1]
+    assert "the attempts, the last 10 of 12" in out
+    rows = re.findall(r"│ (\d+) +│ 2.*│ failed +│ (down_\d+)", out)
+    assert rows == [(str(number), f"down_{number}") for number in range(3, 13)]
 
 
 def test_a_folder_that_there_is_not_is_named(moved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

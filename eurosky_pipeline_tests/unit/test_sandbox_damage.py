@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
+from eurosky_pipeline.sandbox import damage
 from eurosky_pipeline.sandbox.damage import Damage, DamagedBlob, blob_path, damage_blobs, plan_damage
 from eurosky_pipeline.sandbox.servers import new_pds_secrets
 from eurosky_pipeline.sandbox.state import SandboxState, ServerState
@@ -71,8 +72,20 @@ def test_a_corrupt_blob_has_as_many_bytes_and_one_is_another(sandbox: SandboxSta
     assert sum(one != other for one, other in zip(found, CONTENT, strict=True)) == 1
 
 
-def test_what_is_done_is_told_in_one_line(sandbox: SandboxState, blob: Path) -> None:
+def test_what_is_done_is_told_and_which_outcomes_it_will_have(sandbox: SandboxState, blob: Path) -> None:
     told: list[str] = []
     damage_blobs(sandbox, DID, [damaged(Damage.CORRUPT), damaged(Damage.LOST)], told.append)
     damage_blobs(sandbox, DID, [], told.append)
-    assert told == ["damaging 2 of its blobs on the source: 1 corrupt, 1 lost"]
+    assert told == [
+        "damaging 2 of its blobs on the source: 1 corrupt, 1 lost",
+        "their outcomes will be 1 corrupt_at_source, 1 missing_at_source",
+    ]
+
+
+def test_why_one_that_was_taken_down_will_be_missing_is_told(
+    sandbox: SandboxState, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(damage, "_take_down", lambda *_: None)
+    told: list[str] = []
+    damage_blobs(sandbox, DID, [damaged(Damage.LOST), damaged(Damage.TAKEN_DOWN)], told.append)
+    assert told[1] == "their outcomes will be 2 missing_at_source; it says the same of one taken down as of a lost one"

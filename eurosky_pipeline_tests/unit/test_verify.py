@@ -9,6 +9,7 @@ import pytest
 
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.reconcile.verify import Verification, verify_accounts
+from eurosky_pipeline.transfer.progress import SilentProgress
 from eurosky_pipeline_tests.builders import (
     DID,
     OTHER_DID,
@@ -108,6 +109,23 @@ def test_a_blob_that_was_damaged_may_be_lost_and_is_counted(
     destination.blobs.clear()
     found = look_for_lost(source, destination)
     assert (found.differences, found.blobs_lost, found.blobs, found.blob_bytes) == ((), 1, 1, 0)
+
+
+class _Summary(SilentProgress):
+    """What the stage said at its end."""
+
+    def end(self, stage: str, summary: str) -> None:
+        self.said = f"{stage}: {summary}"
+
+
+def test_the_stage_ends_with_what_was_compared(source: FakePds, destination: FakePds) -> None:
+    progress = _Summary()
+    verify_accounts(source.client, destination.client, DID, progress=progress)
+    assert progress.said == "verified: 6 records, 1 blobs"
+    source.blobs.clear()
+    destination.blobs.clear()
+    verify_accounts(source.client, destination.client, DID, damaged=[CID], progress=progress)
+    assert progress.said == "verified: 6 records, 0 blobs, beside 1 that cannot be had"
 
 
 def test_a_damaged_blob_that_the_source_gives_whole_is_a_difference(source: FakePds, destination: FakePds) -> None:
