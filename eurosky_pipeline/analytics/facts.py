@@ -97,5 +97,5 @@ def _pace(report: AccountReport) -> str:
     blobs, size = report.pace["blobs_per_s"], report.pace["bytes_per_s"]
     span_s, tried_s = report.pace["span_s"], report.tried_s
     is_longer = tried_s is not None and tried_s >= span_s + _WORTH_TELLING_S
-    beside = f"; all that was tried, {human_seconds(tried_s)}" if is_longer else ""
+    beside = f"; with tries in vain, {human_seconds(tried_s)}" if is_longer else ""
     return f"{blobs:.1f} blobs/s, {human_bytes(size)}/s in the {human_seconds(span_s)} in which blobs arrived{beside}"

@@ -85,7 +85,7 @@ def damage_blobs(
     what = ", ".join(f"{count} {damage.replace('_', ' ')}" for damage, count in counts.items())
     report(f"damaging {len(damaged)} of its blobs on the source: {what}")
     outcomes = Counter(blob.damage.outcome for blob in damaged).most_common()
-    why = "; it says the same of one taken down as of a lost one" if Damage.TAKEN_DOWN in counts else ""
+    why = "; the source says the same of one taken down as of a lost one" if Damage.TAKEN_DOWN in counts else ""
     report(f"their outcomes will be {', '.join(f'{count} {outcome}' for outcome, count in outcomes)}{why}")
     for blob in damaged:
         path = blob_path(state, did, blob.blob_cid)

@@ -160,7 +160,7 @@ def test_the_pace_is_of_the_time_in_which_blobs_arrived_and_says_so(
     registry.record(token, {}, [blob(0), blob(2)])
     assert re.search(r"0\.5 blobs/s, \d+ B/s in the 4\.00 s in which blobs arrived +│", run(capsys, "report", token)[1])
     registry.record(token, {}, [lost(3, ended_at=BEGAN + timedelta(seconds=18))])
-    assert "in which blobs arrived; all that was tried, 18 s" in run(capsys, "report", token)[1]
+    assert "in which blobs arrived; with tries in vain, 18 s" in run(capsys, "report", token)[1]
 
 
 def test_several_attempts_are_told_one_by_one_the_last_ten(

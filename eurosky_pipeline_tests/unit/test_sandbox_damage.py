@@ -88,4 +88,7 @@ def test_why_one_that_was_taken_down_will_be_missing_is_told(
     monkeypatch.setattr(damage, "_take_down", lambda *_: None)
     told: list[str] = []
     damage_blobs(sandbox, DID, [damaged(Damage.LOST), damaged(Damage.TAKEN_DOWN)], told.append)
-    assert told[1] == "their outcomes will be 2 missing_at_source; it says the same of one taken down as of a lost one"
+    assert (
+        told[1]
+        == "their outcomes will be 2 missing_at_source; the source says the same of one taken down as of a lost one"
+    )
