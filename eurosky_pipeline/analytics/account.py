@@ -25,10 +25,13 @@ from eurosky_pipeline.analytics.not_arrived import not_arrived
 from eurosky_pipeline.analytics.reading import whole
 from eurosky_pipeline.errors import SettingsError
 from eurosky_pipeline.settings import Settings
+from eurosky_pipeline.words import human_duration
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_INTERVALS: Final = 2000
+"""Of a report's throughput: of more nobody sees one, and to draw them takes minutes."""
 SHOWN: Final = 20
 """Rows of each list of blobs."""
 DRAWN: Final = 200_000
@@ -68,6 +71,11 @@ class AccountReport:
     drawn: pd.DataFrame
 
     @property
+    def is_purged(self) -> bool:
+        """Whether its ledger was deleted, and it has not been run since: nothing is known of single blobs."""
+        return self.migration["purged_at"] is not None and not self.rate.whole
+
+    @property
     def tried_s(self) -> float | None:
         """Seconds from the beginning of the first blob that was tried to the end of the last, whether they arrived or
         not; None where that is not known."""
@@ -101,7 +109,14 @@ def account_report(token: str, *, every: timedelta | None = None, settings: Sett
             code="unknown_token",
             hint="`eurosky migrations list` shows them all",
         )
-    every = readable_interval(transfer_took(token, settings=settings)) if every is None else every
+    took = transfer_took(token, settings=settings)
+    every = readable_interval(took) if every is None else every
+    if took > every * MOST_INTERVALS:
+        raise SettingsError(
+            f"the transfer took {human_duration(took.total_seconds())}, more than {MOST_INTERVALS:,} such intervals",
+            code="interval_invalid",
+            hint="ask for longer ones, or leave it out",
+        )
     pace = throughput(token, settings=settings)
     pieces = blob_chunks(token, columns=_FOR_PICTURES, rows=_CHUNK_ROWS, settings=settings)
     return AccountReport(

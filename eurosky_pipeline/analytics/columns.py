@@ -48,6 +48,7 @@ MIGRATIONS: Final = (
     Column("created_at", MOMENT, "when it was registered", "UTC"),
     Column("updated_at", MOMENT, "when its row last changed", "UTC"),
     Column("resume_at", MOMENT, "when a waiting one may go on", "UTC"),
+    Column("purged_at", MOMENT, "when its ledger and files were deleted; the counts above stay", "UTC"),
 )
 
 ATTEMPTS: Final = (

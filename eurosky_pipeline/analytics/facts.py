@@ -20,15 +20,16 @@ def facts(report: AccountReport) -> list[tuple[str, str]]:
     """What a person asks first of a migration, name and value."""
     row, rate, left = report.migration, report.rate, report.left
     share = "" if rate.share is None else f" ({rate.share:.1%})"
+    arrived = f"{rate.part:,} of {rate.whole:,} that were tried{share}"
     pairs = [
         ("state", str(row["state"])),
         ("because", f"{row['error_text']} [{row['error_code']}]" if row["error_code"] else ""),
         ("from", str(row["source_pds"])),
         ("to", str(row["destination_pds"])),
         ("attempts", str(row["attempts"])),
-        ("blobs at the destination", f"{rate.part:,} of {rate.whole:,} that were tried{share}"),
-        ("blobs left", f"{left.blobs_left:,}" if left.blobs_left else ""),
-        ("time left", _time_left(report)),
+        ("blobs at the destination", _before_purge(report) if report.is_purged else arrived),
+        ("blobs left", f"{left.blobs_left:,}" if left.blobs_left and not report.is_purged else ""),
+        ("time left", "" if report.is_purged else _time_left(report)),
         ("sent", human_bytes(report.pace["size_bytes"]) if report.pace else ""),
         ("pace", _pace(report)),
         ("under way at once", "" if report.under_way is None else f"{report.under_way:.1f} blobs, on average"),
@@ -36,6 +37,13 @@ def facts(report: AccountReport) -> list[tuple[str, str]]:
         ("reconciliation", str(row["reconciliation_status"] or "")),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def without_failures(report: AccountReport) -> str:
+    """What is to be said of a migration of which no blob is known that is not at the destination."""
+    if report.is_purged:
+        return f"it was purged on {_day(report)}: which blobs did not arrive is not known any more"
+    return "every blob that was tried is at the destination" if report.rate.whole else "no blob was tried yet"
 
 
 def human_seconds(seconds: Any) -> str:
@@ -80,6 +88,16 @@ def _plain(value: Any) -> Any:
     if is_missing(value):
         return None
     return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+
+
+def _before_purge(report: AccountReport) -> str:
+    row = report.migration
+    completed, total = row["blobs_completed"] or 0, row["blobs_total"] or 0
+    return f"{completed:,} of {total:,}, as it stood when it was purged on {_day(report)}"
+
+
+def _day(report: AccountReport) -> str:
+    return str(report.migration["purged_at"])[:10]
 
 
 def _time_left(report: AccountReport) -> str:

@@ -242,8 +242,10 @@ def _length(every: str | timedelta) -> pd.Timedelta:
         length = pd.Timedelta(every)
     except ValueError:
         length = pd.Timedelta(0)
-    if not length > pd.Timedelta(0):
+    if not length >= pd.Timedelta(seconds=1):  # a number without a unit would be nanoseconds
         raise SettingsError(
-            f"{str(every)[:40]!r} is no length of time", code="interval_invalid", hint="like 10s, 5min or 1h"
+            f"{str(every)[:40]!r} is no length of time",
+            code="interval_invalid",
+            hint="a second or longer, like 10s, 5min or 1h",
         )
     return length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -56,7 +57,7 @@ def _manifest_rows(token: str, cids: Iterable[str], settings: Settings) -> dict[
     """Of these blobs, what the manifest says; nothing where there is no manifest."""
     with tempfile.TemporaryDirectory(prefix="eurosky-manifest-") as folder:
         path = Path(folder) / MANIFEST_CSV
-        with suppress(EuroskyError):
+        with suppress(EuroskyError, ValueError, KeyError, csv.Error):  # deleted, or not as it was written
             open_store(settings.resolved_artifacts, token).get(MANIFEST_CSV, path)
             return {str(row.blob_cid): row for row in read_rows(path, only=frozenset(cids))}
     return {}

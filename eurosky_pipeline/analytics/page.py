@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eurosky_pipeline.analytics import plots
 from eurosky_pipeline.analytics.account import AccountReport
-from eurosky_pipeline.analytics.facts import facts, human_seconds, missing_as_dash, size_or_dash
+from eurosky_pipeline.analytics.facts import facts, human_seconds, missing_as_dash, size_or_dash, without_failures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def _facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 def _failures(report: AccountReport) -> str:
     if report.failures.empty:
-        return "<p>There are none: every blob that has been tried arrived.</p>"
+        return f"<p>{escape(without_failures(report))}</p>"
     why = _table(
         ["outcome", "code", "blobs", "for example"],
         [(f.outcome, f.error_code, f.blobs, f.example) for f in report.failures.itertuples()],

@@ -70,16 +70,21 @@ def _write(path: Path, found: AccountReport) -> None:
 
 
 def _print(found: AccountReport) -> None:
-    from eurosky_pipeline.analytics.facts import facts, human_seconds, missing_as_dash, size_or_dash, text_or_dash
+    from eurosky_pipeline.analytics.facts import (
+        facts,
+        human_seconds,
+        missing_as_dash,
+        size_or_dash,
+        text_or_dash,
+        without_failures,
+    )
 
     row = found.migration
     print_pairs(f"{row['token']}  {row['handle'] or row['did']}", facts(found))
     if len(found.attempts) > 1:
         _print_attempts(found)
     if found.failures.empty:
-        click.echo(
-            "\nevery blob that was tried is at the destination" if found.rate.whole else "\nno blob was tried yet"
-        )
+        click.echo(f"\n{without_failures(found)}")
     else:
         click.echo("\nwhy blobs did not arrive")
         print_table(

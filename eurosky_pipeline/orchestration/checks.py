@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, PreviewWarning
 
 from eurosky_pipeline.atproto.summary import RepoSummary
+from eurosky_pipeline.orchestration.metadata import plain
 from eurosky_pipeline.orchestration.partitions import MIGRATIONS
 from eurosky_pipeline.reconcile.reconcile import Reconciliation
 from eurosky_pipeline.reconcile.records import RecordComparison, RecordVerdict
@@ -92,7 +93,7 @@ def records_are_equal(records: RecordComparison) -> AssetCheckResult:
         check_name=RECORDS_ARE_EQUAL.name,
         passed=records.is_compared and not records.has_lost,
         severity=AssetCheckSeverity.ERROR if is_nobodys_will else AssetCheckSeverity.WARN,
-        description=records.error or f"{equal:,} of {records.records:,} records are equal",
+        description=plain(records.error) if records.error else f"{equal:,} of {records.records:,} records are equal",
         metadata={
             **_numbers(records.counts),
             "is_active_at_destination": records.is_active,

@@ -5,11 +5,14 @@ what has to be seen at once is a short banner, and what has rows is a table of i
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
-_ESCAPES = {"\n": " ", "<": "&lt;", **{letter: f"\\{letter}" for letter in "\\[]`*"}}
+from eurosky_pipeline.words import one_line
+
+LONGEST_TEXT: Final = 500
+"""Characters of a text that strangers have a part in."""
 
 
 def rates(blobs: int, size_bytes: int, duration_s: float) -> dict[str, float]:
@@ -53,12 +56,20 @@ def without_cid(reason: str, blob_cid: object) -> str:
 
 
 def plain(text: str) -> str:
-    """Text as text: no markup of a stranger's, be it a link, a picture or HTML, and no second line."""
-    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+    """Text as Markdown that shows it as it is, on one line: no markup of a stranger's, be it a link, a picture or HTML.
+
+    A span of code, as nothing else keeps a page from making a link of what looks like an address.
+    """
+    shown = _shown(text).replace("`", "'")
+    return f"`{shown}`"
+
+
+def _shown(text: str) -> str:
+    return one_line(text, LONGEST_TEXT)
 
 
 def _cell(value: object) -> str | int | float:
-    return value if isinstance(value, (int, float)) else str(value)
+    return value if isinstance(value, (int, float)) else _shown(str(value))
 
 
 def _type(records: Sequence[TableRecord], column: str) -> str:

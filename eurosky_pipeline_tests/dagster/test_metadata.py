@@ -24,9 +24,16 @@ def test_a_table_without_rows_is_none_at_all() -> None:
 
 
 def test_what_strangers_say_is_no_markup() -> None:
-    hostile = "![x](http://a) <img src=x>\n[y](z) `c` *d*"
-    assert plain(hostile) == "!\\[x\\](http://a) &lt;img src=x> \\[y\\](z) \\`c\\` \\*d\\*"
+    hostile = "![x](http://a) <img src=x>\r\n# www.b.example `c` \u202e\ud800 *d*"
+    assert plain(hostile) == "`![x](http://a) <img src=x>  # www.b.example 'c'    *d*`"
     assert warned([hostile]) == [f"⚠ {plain(hostile)}"]
+    assert len(plain("a" * 10_000)) < 600
+
+
+def test_a_cell_of_a_table_is_one_line_of_a_bounded_length() -> None:
+    ((row,),) = told(table("t", ["reason"], [("a\ud800\n" + "b" * 10_000,)])).values()
+    assert row["reason"].startswith("a  bbb")
+    assert len(row["reason"]) <= 500
 
 
 def test_a_banner_is_the_paragraphs_that_have_something_to_say() -> None:

@@ -88,7 +88,7 @@ def test_in_an_active_account_the_owner_may_have_done_it() -> None:
 
 def test_a_repository_that_is_not_whole_is_an_error() -> None:
     check = records_are_equal(of_records(error="it is not whole"))
-    assert (check.passed, check.severity, check.description) == (False, ERROR, "it is not whole")
+    assert (check.passed, check.severity, check.description) == (False, ERROR, "`it is not whole`")
 
 
 def test_records_that_could_not_be_compared_are_a_warning() -> None:

@@ -182,7 +182,7 @@ def test_progress_adds_up_what_was_settled_by_interval(settings: Settings, regis
     assert list(frame["blobs_per_s"]) == pytest.approx([0.8, 0.3, 0.1])
 
 
-@pytest.mark.parametrize("every", ["soon", "0s", "-5s", "NaT", ""])
+@pytest.mark.parametrize("every", ["soon", "0s", "-5s", "NaT", "", "1", "1ns"])
 def test_an_interval_that_is_none_is_refused(settings: Settings, registry: Registry, every: str) -> None:
     with pytest.raises(SettingsError, match="no length of time"):
         analytics.progress("EURO-" + "A" * 16, every=every, settings=settings)

@@ -87,6 +87,14 @@ def test_a_manifest_that_was_damaged_is_not_believed(token: str, settings: Setti
     assert analytics.not_arrived(token, settings=settings)["named_by"].isna().all()
 
 
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00garbage\n1", b"a,b\n1,2\n", b"blob_cid,mime_type\n"])
+def test_nor_is_one_whose_checksum_has_gone(token: str, settings: Settings, data: bytes) -> None:
+    folder = Path(str(settings.resolved_artifacts)) / token
+    (folder / f"{MANIFEST_CSV}.sha256").unlink()
+    (folder / MANIFEST_CSV).write_bytes(data)
+    assert analytics.not_arrived(token, settings=settings)["named_by"].isna().all()
+
+
 def test_where_all_arrived_there_is_no_row_and_nothing_is_looked_for(registry: Registry, settings: Settings) -> None:
     other = add(registry, "two")
     registry.record(other, {}, [blob(1)])

@@ -16,7 +16,9 @@ from eurosky_pipeline.analytics import plots
 from eurosky_pipeline.cli.main import main
 from eurosky_pipeline.errors import SettingsError, TransientError
 from eurosky_pipeline.registry.ledger import Outcome
+from eurosky_pipeline.registry.purge import open_purge
 from eurosky_pipeline.registry.registry import Registry
+from eurosky_pipeline.settings import Settings
 from eurosky_pipeline_tests.unit.test_analytics import BEGAN, add, blob, lost
 
 pytestmark = pytest.mark.usefixtures("settings_in_environment")
@@ -176,6 +178,32 @@ def test_several_attempts_are_told_one_by_one_the_last_ten(
     assert "the attempts, the last 10 of 12" in out
     rows = re.findall(r"│ (\d+) +│ 2.*│ failed +│ (down_\d+)", out)
     assert rows == [(str(number), f"down_{number}") for number in range(3, 13)]
+
+
+def test_an_interval_of_which_there_would_be_thousands_is_refused(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = add(registry, "one")
+    registry.record(token, {}, [blob(0), blob(2_100)])
+    refused = run(capsys, "report", token, "--json", "--every", "1s")
+    assert (refused[0], json.loads(refused[1])["error"]["code"]) == (1, "interval_invalid")
+    assert run(capsys, "report", token, "--json", "--every", "10s")[0] == 0
+
+
+def test_a_purged_migration_is_not_said_to_have_lost_nothing(
+    moved: str, settings: Settings, sql, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql("UPDATE migrations SET state = 'pending_prefs'")
+    purge = open_purge(settings)
+    with purge.held(moved) as holder:
+        purge.erase(moved, holder)
+    purge.close()
+    out = run(capsys, "report", moved)[1]
+    assert "0 of 4, as it stood when it was purged on 20" in out
+    assert "which blobs did not arrive is not known any more" in out
+    assert "every blob" not in out
+    run(capsys, "report", moved, "--html", str(tmp_path / "purged.html"))
+    assert "is not known any more" in (tmp_path / "purged.html").read_text()
 
 
 def test_a_folder_that_there_is_not_is_named(moved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
