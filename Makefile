@@ -19,6 +19,7 @@ bench: $(INSTALLED)  ## the protocol core, the conversion and the transfer besid
 	@$(BIN)/python -m benchmarks.conversion
 	@$(BIN)/python -m benchmarks.transfer
 	@$(BIN)/python -m benchmarks.intake
+	@$(BIN)/python -m benchmarks.ledger
 	@$(BIN)/python -m benchmarks.bulk --launcher both
 	@$(BIN)/python -m benchmarks.bulk_run
 

@@ -10,15 +10,12 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-
+from benchmarks.databases import each_database
 from benchmarks.document import replace_table, tell
 from benchmarks.measuring import EUROSKY, Taken, launch
-from eurosky_pipeline_tests.postgres import running_postgres
 
 _HEADER = "did,handle,source_pds,destination_pds,destination_password"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -55,7 +52,7 @@ def main() -> None:
         write_list(accounts, options.rows)
         write_list(nobody, 0)
         size_mb = accounts.stat().st_size / 1e6
-        lines = [*_on_sqlite(Path(folder), accounts, nobody), *_on_postgresql(Path(folder), accounts, nobody)]
+        lines = [line for name in each_database(Path(folder)) for line in _measure(name, accounts, nobody)]
     for line in lines:
         _check(line, options.rows)
     table = "\n".join(
@@ -82,19 +79,6 @@ def write_list(file: Path, rows: int) -> None:
                 f"{did},user{number}.example.com,https://pds{number % 7}.old.example,https://new.example,"
                 f"{chance.getrandbits(64):016x}\n"
             )
-
-
-def _on_sqlite(folder: Path, accounts: Path, nobody: Path) -> Iterator[Line]:
-    with _environment(EUROSKY_HOME=str(folder / "sqlite")):
-        yield from _measure("SQLite", accounts, nobody)
-
-
-def _on_postgresql(folder: Path, accounts: Path, nobody: Path) -> Iterator[Line]:
-    with running_postgres() as server:
-        url, key = server.url(server.create()), Fernet.generate_key().decode()
-        home = str(folder / "postgresql")
-        with _environment(EUROSKY_HOME=home, EUROSKY_DATABASE_URL=url, EUROSKY_VAULT_KEY=key):
-            yield from _measure("PostgreSQL", accounts, nobody)
 
 
 def _measure(database: str, accounts: Path, nobody: Path) -> Iterator[Line]:
@@ -135,20 +119,6 @@ def _table(lines: list[Line], rows: int) -> Iterator[str]:
             f"| {line.database} | {line.command} | {line.wall_s:.1f} | {cpu_s:.1f} | "
             f"{rows / max(line.wall_s, 0.01):,.0f} | {line.above_mb:.1f} MB | ≤ {_MOST_MB} MB{verdict} |"
         )
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """What the commands find in their environment: these settings, and no other of ours."""
-    before = dict(os.environ)
-    for name in [name for name in before if name.startswith(("EUROSKY", "DAGSTER"))]:
-        del os.environ[name]
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,8 @@ def seed(records: int, blobs: int, blob_bytes: int, legacy: int, damaged_blobs: 
     damaged = [(str(blob.blob_cid), str(blob.damage), blob.mime_type, blob.size_bytes) for blob in account.damaged]
     header = ["blob_cid", "damage", "mime_type", "size_bytes"]
     if is_json:
-        print_json({**result, "damaged_blobs": [dict(zip(header, row, strict=True)) for row in damaged]})
+        named = [dict(zip(header, row, strict=True)) for row in damaged]
+        print_json({**result, **({"damaged_blobs": named} if named else {})})
     else:
         print_pairs("", result.items())
         if damaged:

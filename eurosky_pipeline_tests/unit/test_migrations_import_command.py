@@ -207,6 +207,7 @@ def test_stopped_by_ctrl_c_whole_batches_are_in_and_it_can_be_run_again(home: Pa
     while not home.exists() or count(home) < 500:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    time.sleep(1)  # what is in is counted a moment later; then it waits for the rest of the list
     os.kill(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate()
     guard.cancel()
