@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Engine, Select, and_, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Engine, Select, literal, select, tuple_
 from sqlalchemy import cast as sql_cast
 
 from eurosky_pipeline.analytics.columns import ATTEMPTS, BLOBS, MIGRATIONS, PROGRESS, Column, chosen, typed
@@ -197,10 +197,8 @@ def _pages(engine: Engine, query: Select[Any], wanted: Sequence[Column], rows: i
     table, start, place = tables.blobs, 0, None
     while True:
         page = query.limit(rows)
-        if place is not None:  # the first condition alone would do, and cannot be looked up in the index
-            token, cid = place
-            behind = or_(table.c.token > token, table.c.blob_cid > cid)
-            page = page.where(and_(table.c.token >= token, behind))
+        if place is not None:  # as a pair, since both databases go to it by the index; two conditions they read up to
+            page = page.where(tuple_(table.c.token, table.c.blob_cid) > tuple_(*map(literal, place)))
         with engine.connect() as connection:
             result = connection.execute(page)
             found, names = [tuple(row) for row in result], list(result.keys())
