@@ -145,9 +145,10 @@ def _table(lines: list[Line], rows: int) -> Iterator[str]:
         cpu_s = max(0.0, line.taken.cpu_s - line.idle.cpu_s)
         most_mb = READINGS[line.reading][1]
         verdict = "" if line.above_mb <= most_mb else " (not met)"
+        pace = f"{rows / line.wall_s:,.0f}" if line.wall_s >= 0.1 else "–"  # no longer than its start
         yield (
             f"| {line.database} | {line.reading} | {line.wall_s:.1f} | {cpu_s:.1f} | "
-            f"{rows / max(line.wall_s, 0.01):,.0f} | {line.above_mb:.0f} MB | ≤ {most_mb} MB{verdict} |"
+            f"{pace} | {line.above_mb:.0f} MB | ≤ {most_mb} MB{verdict} |"
         )
 
 
