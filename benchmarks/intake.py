@@ -10,34 +10,15 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.databases import each_database
 from benchmarks.document import replace_table, tell
-from benchmarks.measuring import EUROSKY, Taken, launch
+from benchmarks.measuring import EUROSKY, Line, launch
 
 _HEADER = "did,handle,source_pds,destination_pds,destination_password"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _MOST_MB = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the table: a command, and what it took beyond `idle`."""
-
-    database: str
-    command: str
-    taken: Taken
-    idle: Taken
-
-    @property
-    def wall_s(self) -> float:
-        return max(0.0, self.taken.wall_s - self.idle.wall_s)
-
-    @property
-    def above_mb(self) -> float:
-        return max(0.0, self.taken.peak_mb - self.idle.peak_mb)
 
 
 def main() -> None:
@@ -101,22 +82,21 @@ def _measure(database: str, accounts: Path, nobody: Path) -> Iterator[Line]:
 def _check(line: Line, rows: int) -> None:
     """Raises RuntimeError if a command did not do what it was measured for."""
     result = line.taken.result
-    told = {"added": 0, "unchanged": rows, "rejected": []} if "import" in line.command else rows
-    if line.command == "`import`":
+    told = {"added": 0, "unchanged": rows, "rejected": []} if "import" in line.what else rows
+    if line.what == "`import`":
         told = {"added": rows, "unchanged": 0, "rejected": []}
     found = len(result) if isinstance(result, list) else result.get("migrations", result)
     if found != told:
-        raise RuntimeError(f"{line.database}: {line.command} came to something else than {told}")
+        raise RuntimeError(f"{line.database}: {line.what} came to something else than {told}")
 
 
 def _table(lines: list[Line], rows: int) -> Iterator[str]:
     yield "| database | command | seconds | CPU seconds | rows/s | memory above idle | must |"
     yield "|---|---|---|---|---|---|---|"
     for line in lines:
-        cpu_s = max(0.0, line.taken.cpu_s - line.idle.cpu_s)
         verdict = "" if line.above_mb <= _MOST_MB else " (not met)"
         yield (
-            f"| {line.database} | {line.command} | {line.wall_s:.1f} | {cpu_s:.1f} | "
+            f"| {line.database} | {line.what} | {line.wall_s:.1f} | {line.cpu_s:.1f} | "
             f"{rows / max(line.wall_s, 0.01):,.0f} | {line.above_mb:.1f} MB | ≤ {_MOST_MB} MB{verdict} |"
         )
 

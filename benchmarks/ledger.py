@@ -11,13 +11,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.databases import each_database
 from benchmarks.document import replace_table, tell
-from benchmarks.measuring import EUROSKY, Taken, launch
+from benchmarks.measuring import EUROSKY, Line, launch
 from eurosky_pipeline.atproto.cid import CODEC_RAW, cid_of
 from eurosky_pipeline.registry.ledger import BlobOutcome, Outcome
 from eurosky_pipeline.registry.migration import NewMigration
@@ -45,24 +44,6 @@ READINGS = {
 }
 """The command, to which the migration's token is added (but for `stats`), and the most memory above its start, in 10⁶
 bytes: the frame of every column and row at once takes half a gigabyte."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the table: a reading, and what it took beyond `idle`."""
-
-    database: str
-    reading: str
-    taken: Taken
-    idle: Taken
-
-    @property
-    def wall_s(self) -> float:
-        return max(0.0, self.taken.wall_s - self.idle.wall_s)
-
-    @property
-    def above_mb(self) -> float:
-        return max(0.0, self.taken.peak_mb - self.idle.peak_mb)
 
 
 def main() -> None:
@@ -132,9 +113,9 @@ def _checked(line: Line, rows: int) -> Line:
         found = sum(row["blobs"] for row in result["failures"])
         wanted = lost
     else:
-        found, wanted = result, lost if "lost" in line.reading else rows
+        found, wanted = result, lost if "lost" in line.what else rows
     if found != wanted:
-        raise RuntimeError(f"{line.database}: {line.reading} came to {found}, and not to {wanted}")
+        raise RuntimeError(f"{line.database}: {line.what} came to {found}, and not to {wanted}")
     return line
 
 
@@ -142,12 +123,11 @@ def _table(lines: list[Line], rows: int) -> Iterator[str]:
     yield "| database | reading | seconds | CPU seconds | rows/s | memory above its start | must |"
     yield "|---|---|---:|---:|---:|---:|---|"
     for line in lines:
-        cpu_s = max(0.0, line.taken.cpu_s - line.idle.cpu_s)
-        most_mb = READINGS[line.reading][1]
+        most_mb = READINGS[line.what][1]
         verdict = "" if line.above_mb <= most_mb else " (not met)"
         pace = f"{rows / line.wall_s:,.0f}" if line.wall_s >= 0.1 else "–"  # no longer than its start
         yield (
-            f"| {line.database} | {line.reading} | {line.wall_s:.1f} | {cpu_s:.1f} | "
+            f"| {line.database} | {line.what} | {line.wall_s:.1f} | {line.cpu_s:.1f} | "
             f"{pace} | {line.above_mb:.0f} MB | ≤ {most_mb} MB{verdict} |"
         )
 

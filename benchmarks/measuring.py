@@ -55,6 +55,28 @@ class Taken:
     wall_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a table: what a command took on a database, beyond what it takes where there is nothing to do."""
+
+    database: str
+    what: str
+    taken: Taken
+    idle: Taken
+
+    @property
+    def wall_s(self) -> float:
+        return max(0.0, self.taken.wall_s - self.idle.wall_s)
+
+    @property
+    def cpu_s(self) -> float:
+        return max(0.0, self.taken.cpu_s - self.idle.cpu_s)
+
+    @property
+    def above_mb(self) -> float:
+        return max(0.0, self.taken.peak_mb - self.idle.peak_mb)
+
+
 class Measurements:
     """Runs commands on repositories; the best round of each counts.
 

@@ -4,13 +4,14 @@ Dagster's pages show a table as it is, and Markdown below a thousand characters;
 what has to be seen at once is a short banner, and what has rows is a table of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from eurosky_pipeline.words import one_line
 
+ROWS_SHOWN: Final = 20
 LONGEST_TEXT: Final = 500
 """Characters of a text that strangers have a part in."""
 
@@ -38,6 +39,11 @@ def table(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) ->
     records = [TableRecord(dict(zip(header, map(_cell, row), strict=True))) for row in rows]
     schema = TableSchema([TableColumn(column, _type(records, column)) for column in header])
     return {name: MetadataValue.table(records, schema)} if records else {}
+
+
+def largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The largest counts, at most `ROWS_SHOWN`: of how many kinds an account's records are is its owner's choice."""
+    return sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:ROWS_SHOWN]
 
 
 def banner(*parts: str) -> MetadataValue[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster import MetadataValue
 
-from eurosky_pipeline.orchestration.metadata import banner, plain, rates, table, warned, without_cid
+from eurosky_pipeline.orchestration.metadata import banner, largest, plain, rates, table, warned, without_cid
 from eurosky_pipeline_tests.pipeline import told
 
 
@@ -21,6 +21,14 @@ def test_a_table_keeps_numbers_as_numbers_and_makes_text_of_all_else() -> None:
 
 def test_a_table_without_rows_is_none_at_all() -> None:
     assert table("failed_blobs", ["blob"], []) == {}
+
+
+def test_of_thousands_of_kinds_the_largest_twenty_are_shown() -> None:
+    counts = {f"com.example.c{number:04}": number % 50 for number in range(5_000)}
+    shown = largest(counts)
+    assert len(shown) == 20
+    assert shown[0] == ("com.example.c0049", 49)
+    assert {count for _, count in shown} == {49}
 
 
 def test_what_strangers_say_is_no_markup() -> None:

@@ -1,6 +1,6 @@
 """The source's repository, on disk and verified."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dagster import AssetExecutionContext, MaterializeResult, ResourceParam
@@ -13,7 +13,7 @@ from eurosky_pipeline.identity.account import AccountCheck, check_account, signa
 from eurosky_pipeline.identity.did import document_url
 from eurosky_pipeline.identity.directory import Directory
 from eurosky_pipeline.orchestration.checks import REPO_IS_WHOLE, repo_is_whole
-from eurosky_pipeline.orchestration.metadata import banner, links, rates, table, warned
+from eurosky_pipeline.orchestration.metadata import banner, largest, links, rates, table, warned
 from eurosky_pipeline.orchestration.migration_asset import migration_asset
 from eurosky_pipeline.orchestration.pds import PdsResource
 from eurosky_pipeline.orchestration.resources import RegistryResource, WorkspaceResource
@@ -22,8 +22,6 @@ from eurosky_pipeline.settings import load_settings
 from eurosky_pipeline.transfer.export_repo import ExportedRepo, export_repo
 from eurosky_pipeline.transfer.progress import ProgressSink
 from eurosky_pipeline.words import human_bytes
-
-COLLECTIONS_SHOWN = 20
 
 
 @migration_asset(kinds={"atproto", "car"}, check_specs=[REPO_IS_WHOLE])
@@ -95,11 +93,6 @@ def _links(directory: Directory, step: Step) -> dict[str, Any]:
     return links(document, migration.source_pds, migration.destination_pds, migration.did)
 
 
-def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The collections with the most records: an account may have made thousands."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:COLLECTIONS_SHOWN]
-
-
 def _metadata(step: Step, exported: ExportedRepo, warnings: Sequence[str]) -> dict[str, Any]:
     summary = exported.summary
     size = human_bytes(exported.size_bytes)
@@ -107,7 +100,7 @@ def _metadata(step: Step, exported: ExportedRepo, warnings: Sequence[str]) -> di
         "summary": banner(
             f"**{summary.records:,} records** in {size} from {step.migration.source_pds}", *warned(warnings)
         ),
-        **table("largest_collections", ["collection", "records"], _largest(summary.records_by_collection)),
+        **table("largest_collections", ["collection", "records"], largest(summary.records_by_collection)),
         "collections": len(summary.records_by_collection),
         "size_bytes": exported.size_bytes,
         "sha256": exported.sha256,
