@@ -115,7 +115,7 @@ class CarReader:
     def pieces(self) -> Iterator[Piece]:
         """The same blocks, as many at a time as were read at once, for who has to be quick; raises as an iteration."""
         # Run for millions of blocks, so written for speed: local names, one loop that cuts, with no call for the usual
-        # short varint, and one comparison that holds only if every CID's kind, length and digest are right.
+        # short varint, and one comparison for all, which holds only if every CID's kind and digest are right.
         sha256, prefix, cid_bytes, needed = hashlib.sha256, DAG_CBOR_PREFIX, CID_BYTES, _MIN_BLOCK_BYTES
         while buffer := self._filled(needed):
             offset, position, size, needed = self._offset, 0, len(buffer), _MIN_BLOCK_BYTES
@@ -141,7 +141,8 @@ class CarReader:
             except IntegrityError:
                 if not datas:
                     raise
-            if cids != [prefix + sha256(data).digest() for data in datas]:
+            digests = [sha256(data).digest() for data in datas]
+            if datas and b"".join(cids) != prefix + prefix.join(digests):
                 good = self._count_good(cids, datas, positions)
                 del cids[good:], datas[good:], positions[good:]
                 position, needed = positions[-1] + len(datas[-1]), _MIN_BLOCK_BYTES

@@ -63,6 +63,8 @@ _FORM: Final = re.compile(
 _LEFT_SUBTREE: Final = re.compile(_NODE_L + _LINK, re.DOTALL)
 _RIGHT_SUBTREES: Final = re.compile(_ENTRY_T + _LINK, re.DOTALL)
 _VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
+_LINKS: Final = re.compile(_LINK, re.DOTALL)
+_VALUE_START: Final = _ENTRY_V + LINK_HEAD + DAG_CBOR_PREFIX
 
 
 class MstError(IntegrityError):
@@ -160,6 +162,11 @@ def find_subtrees(data: bytes) -> list[bytes]:
 def find_values(data: bytes) -> list[bytes]:
     """The same for the CIDs of all records, in their order."""
     return _VALUES.findall(data)
+
+
+def find_links(data: bytes) -> tuple[list[bytes], int]:
+    """The same for the CIDs of all records and subtrees, and how many of them are records'; in half of the time."""
+    return _LINKS.findall(data), data.count(_VALUE_START)
 
 
 def read_links(data: bytes) -> tuple[list[bytes], list[bytes]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eurosky_pipeline.artifacts.disk import disk_errors_named
+from eurosky_pipeline.atproto.car import Piece
 from eurosky_pipeline.atproto.cid import Cid
 from eurosky_pipeline.atproto.commit import VOID_SIGNATURE, Commit, sign
 from eurosky_pipeline.atproto.indexed_car import OnRead, RepoError
@@ -220,14 +221,17 @@ class _Work:
 
 
 def _scanner(transform: RecordTransform) -> Scanner:
-    def scan(block: bytes) -> bool:
+    needle, wants = transform.needle, transform.scan
+
+    def scan(piece: Piece) -> list[int]:
+        numbers = piece.holding(needle) if needle else range(len(piece.datas))
         try:
-            return bool(transform.scan(block))
+            return [number for number in numbers if wants(piece.datas[number])]
         except BaseException as error:
             let_interruption_through(error)
             raise transform_failure(transform, "while it looked through the blocks", error) from error
 
-    return transform.needle, scan
+    return scan
 
 
 def _prepare(transforms: Sequence[RecordTransform], context: TransformContext) -> None:

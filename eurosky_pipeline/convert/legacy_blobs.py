@@ -77,7 +77,9 @@ class LegacyBlobs(RecordTransform):
         """Whether the block holds the bytes of a legacy reference; sizes that current ones claim are noted."""
         found = _CURRENT.findall(block)
         for blob_cid, size in found:
-            self._note(blob_cid, int.from_bytes(size[1:], "big") if len(size) > 1 else size[0])
+            self._note(blob_cid, int.from_bytes(size[1:] or size, "big"))  # a small number is its own head
+        if len(found) == block.count(_MIME_TYPE_KEY):  # as nearly always: then there are no other references
+            return False
         if len(found) != block.count(_BLOB_TYPE):  # some have more than the four keys, or are none
             with suppress(IntegrityError):
                 for ref in find_blob_refs(dag_cbor.decode(block)):

@@ -11,17 +11,15 @@ the file holds more than the tree leads to, all records are indexed, at the pric
 
 from __future__ import annotations
 
-import io
 import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence, Set
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from eurosky_pipeline.atproto.car import MAX_BLOCK_BYTES, CarError, CarReader, Piece
-from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR, Cid, cid_of
-from eurosky_pipeline.atproto.commit import Commit, parse_commit
+from eurosky_pipeline.atproto.car import CarError, CarReader, Piece
+from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR, Cid
+from eurosky_pipeline.atproto.commit import parse_commit
 from eurosky_pipeline.atproto.indexed_car import (
     MAX_BLOCKS,
     BlockMissingError,
@@ -32,22 +30,20 @@ from eurosky_pipeline.atproto.indexed_car import (
     the_root,
 )
 from eurosky_pipeline.atproto.mst_node import NODE_START
-from eurosky_pipeline.atproto.varint import encode_varint, read_varint
-from eurosky_pipeline.convert.needles import occurrences
+from eurosky_pipeline.atproto.varint import encode_varint
+from eurosky_pipeline.convert.find_block import find_block
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
 from eurosky_pipeline.convert.tree_sums import TreeSums
 from eurosky_pipeline.errors import IntegrityError
 
-Scanner = tuple[bytes, Callable[[bytes], bool]]
-"""Whether the record in a block may have to be changed; asked only where the block holds the bytes before."""
+Scanner = Callable[[Piece], Iterable[int]]
+"""The numbers of the blocks in a piece whose records may have to be changed."""
 
 SHORT: Final = slice(1, 32)
 """The part of a CID in the index: its codec and 224 bits of its digest. One byte more would take 16 more in memory."""
 
 _BEYOND_NODES: Final = NODE_START[:-1] + bytes([NODE_START[-1] + 1])
 _MAX_KEPT_BYTES: Final = 12 * 1024 * 1024
-_COMMIT_PIECE_BYTES: Final = 256 * 1024
-_MAX_LENGTH_WIDTH: Final = 4  # bytes of a varint, for a block of the largest size
 _KEPT_OVERHEAD_BYTES: Final = 150
 # Where a block's data stand, in one integer: their offset, a mark, their length.
 _OFFSET_SHIFT: Final = 24
@@ -90,15 +86,12 @@ class ScannedCar:
         self._indexed_from = 0
         self._block_count = 0
         self._hashes = array("q")  # of the CIDs of all blocks; where there are no candidates, as `nodes`
-        self._records_sum = 0  # of those among them that do not look like nodes
+        self._hashes_sum = self._nodes_sum = 0  # of all blocks, and of those that are in `nodes`, as often
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
         try:
             self._state = self._file_state()
             self.size_bytes = os.fstat(self._descriptor).st_size
-            self.root, self.commit, commit_place = self._find_commit()
-            self._own_prefix = own_prefix(self.commit.did).encode()
-            self.spare.append(commit_place)
             self._scan(scanners, on_read)
         except BaseException:
             self.close()
@@ -159,7 +152,7 @@ class ScannedCar:
 
     def holds_just(self, hashes: Iterable[int]) -> bool:
         """Whether the blocks that do not look like nodes are the commit and those with these hashes, each as often."""
-        return sum(hashes) == self._records_sum - hash(self.root)
+        return sum(hashes) == self._hashes_sum - self._nodes_sum - hash(self.root)
 
     def index_records(self) -> None:
         """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
@@ -209,78 +202,89 @@ class ScannedCar:
         stream.seek(0)
         return stream
 
-    def _find_commit(self) -> tuple[Cid, Commit, int]:
-        """With its place. Whose repository it is has to be known before all else, and it may stand anywhere."""
-        root = the_root(CarReader(self._stream()))
-        for offset in occurrences(self._stream(), bytes(root), piece_bytes=_COMMIT_PIECE_BYTES):
-            place = self._place_of_block(root, offset)
-            if place is not None:
-                try:
-                    return root, parse_commit(self.block_at(place)), place
-                except IntegrityError as error:
-                    text = f"the block {root} is {error.detail}"
-                    raise RepoError(text, code=error.code, offset=self.offset_of(place)) from None
-        raise BlockMissingError(f"the commit is missing from the file: {root}", cid=root, offset=0)
-
-    def _place_of_block(self, cid: Cid, offset: int) -> int | None:
-        """The place of the block whose CID stands at this offset, if it is one: its data must hash to it."""
-        for width in range(1, min(offset, _MAX_LENGTH_WIDTH) + 1):
-            with suppress(IntegrityError):
-                found = read_varint(io.BytesIO(self.read(offset - width, width)))
-                if found is None or found[1] != width or not CID_BYTES < found[0] <= CID_BYTES + MAX_BLOCK_BYTES:
-                    continue
-                data = self.read(offset + CID_BYTES, found[0] - CID_BYTES)
-                if cid_of(data) == cid:
-                    return _place(data, offset + CID_BYTES)
-        return None
-
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
         sums, stream = TreeSums(), self._stream()
         reader = CarReader(stream if on_read is None else Watched(stream, on_read))
         self.first_block_offset = reader.first_block_offset
+        self.root = the_root(reader)
         for piece in reader.pieces():
             if self._block_count + len(piece.cids) > MAX_BLOCKS:
                 raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
-            nodes = _nodes_in(piece)
-            nodes_sum = sum(map(hash, [piece.cids[number] for number in nodes]))
             self._block_count += len(piece.cids)
-            self._records_sum += sum(map(hash, piece.cids)) - nodes_sum
+            self._hashes_sum += sum(map(hash, piece.cids))
+            if not self.spare and self.root in piece.cids:
+                self._take_commit(*_block(piece, piece.cids.index(self.root))[1:])
             is_first = not self.candidates
-            for number in _to_scan(piece, scanners):
-                cid, data, place = _block(piece, number)
-                if sum([scan(data) for _, scan in scanners]):  # each looks at it
+            for scan in scanners:
+                for number in scan(piece):
+                    cid, _, place = _block(piece, number)
                     self.candidates.setdefault(cid, place)
             if not self.candidates:
-                sums.add(nodes_sum, [piece.datas[number] for number in nodes])
+                sums.add([data for data in piece.datas if _BEYOND_NODES > data >= NODE_START])
                 continue
             if is_first:
                 self._indexed_from = piece.offset
-            self._note_blocks(piece, nodes)
-            self._note_mentions(piece)
+                self._look_ahead_for_commit(piece)
+            self._note(piece)
+        if not self.spare:
+            raise self._commit_missing()
         if not self.candidates:
             self.tree_sums = sums
         else:
             self._catch_up()
+
+    def _take_commit(self, data: bytes, place: int) -> None:
+        try:
+            self.commit = parse_commit(data)
+        except IntegrityError as error:
+            text = f"the block {self.root} is {error.detail}"
+            raise RepoError(text, code=error.code, offset=self.offset_of(place)) from None
+        self.spare.append(place)
+        self._own_prefix = own_prefix(self.commit.did).encode()
+
+    def _look_ahead_for_commit(self, piece: Piece) -> None:
+        """It may stand anywhere, and whose repository it is has to be known before mentions are noted."""
+        if self.spare:
+            return
+        found = find_block(self.read, self.root, piece.offset, self.size_bytes)
+        if found is None:
+            raise self._commit_missing()
+        offset, data = found
+        self._take_commit(data, _place(data, offset))
+
+    def _commit_missing(self) -> BlockMissingError:
+        return BlockMissingError(f"the commit is missing from the file: {self.root}", cid=self.root, offset=0)
+
+    def count_by_sums(self) -> int | None:
+        """How many records the tree has, if sums can tell that the file holds just the commit and the tree's blocks."""
+        if self.tree_sums is None:
+            return None
+        others = self._block_count - 1, self._hashes_sum - hash(self.root)
+        return self.tree_sums.count_records(self.commit.data, *others)
 
     def index_nodes(self) -> None:
         """Fill `nodes`, and note all hashes, where the scan has not done it. Reads the file again."""
         if self.tree_sums is not None:
             self.tree_sums = None
             for piece in CarReader(self._stream()).pieces():
-                self._note_blocks(piece, _nodes_in(piece))
+                self._note_blocks(piece)
 
     def _catch_up(self) -> None:
         """Make good for what passed by before there was anything to convert."""
         for piece in CarReader(self._stream()).pieces():
             if piece.offset >= self._indexed_from:
                 return
-            self._note_blocks(piece, _nodes_in(piece))
-            self._note_mentions(piece)
+            self._note(piece)
 
-    def _note_blocks(self, piece: Piece, nodes: Iterable[int]) -> None:
+    def _note(self, piece: Piece) -> None:
+        self._note_blocks(piece)
+        self._note_mentions(piece)
+
+    def _note_blocks(self, piece: Piece) -> None:
         self._hashes.extend(array("q", [*map(hash, piece.cids)]))
-        for number in nodes:
+        for number in [number for number, data in enumerate(piece.datas) if _BEYOND_NODES > data >= NODE_START]:
             cid, data, place = _block(piece, number)
+            self._nodes_sum += hash(cid)
             if cid in self.nodes:
                 self.spare.append(place)
                 continue
@@ -296,19 +300,6 @@ class ScannedCar:
                 for text in cid_texts(data):
                     self._mentioned.append(hash(text))
                     self._mentioning.append(place)
-
-
-def _to_scan(piece: Piece, scanners: Sequence[Scanner]) -> Iterable[int]:
-    """The numbers of the blocks that hold a needle, rising."""
-    needles = {needle for needle, _ in scanners}
-    if b"" in needles:
-        return range(len(piece.cids))
-    return sorted({number for needle in needles for number in piece.holding(needle)})
-
-
-def _nodes_in(piece: Piece) -> list[int]:
-    """The numbers of the blocks that look like nodes, rising."""
-    return [number for number, data in enumerate(piece.datas) if _BEYOND_NODES > data >= NODE_START]
 
 
 def _block(piece: Piece, number: int) -> tuple[bytes, bytes, int]:

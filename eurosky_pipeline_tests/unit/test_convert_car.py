@@ -187,6 +187,20 @@ def test_the_commit_may_stand_anywhere(place):
     assert is_whole(outcome.data)
 
 
+@pytest.mark.parametrize("number", [*range(0, 1000, 25), 1001])
+def test_the_commit_may_stand_far_behind_the_first_record_that_changes(number):
+    """In a file that is read in many pieces: whose references to it are to be noted is not known yet."""
+    liked = make_block(PICTURE)[0]
+    like = {"$type": "app.bsky.feed.like", "subject": make_strong_ref(f"{POST}/a", liked)}
+    repo = make_repo(make_posts(800) | {f"{POST}/a": PICTURE, "app.bsky.feed.like/b": like})
+    *others, picture = [repo.records[key] for key in (*make_posts(800), f"{POST}/a")]
+    rest = [*repo.nodes, repo.records["app.bsky.feed.like/b"], *others]
+    rest.insert(number, repo.commit)
+    outcome = convert(make_car(repo.root, [picture, *rest]), SIZES)
+    assert is_whole(outcome.data)
+    assert (outcome.conversion.records_changed, outcome.conversion.strong_refs_rewritten) == (2, 1)
+
+
 def test_a_repository_without_a_record_stays_as_it_is():
     outcome = convert(make_repo_car({}), SIZES)
     assert (outcome.data, outcome.conversion.records) == (None, 0)
