@@ -64,7 +64,8 @@ _LEFT_SUBTREE: Final = re.compile(_NODE_L + _LINK, re.DOTALL)
 _RIGHT_SUBTREES: Final = re.compile(_ENTRY_T + _LINK, re.DOTALL)
 _VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
 _LINKS: Final = re.compile(_LINK, re.DOTALL)
-_VALUE_START: Final = _ENTRY_V + LINK_HEAD + DAG_CBOR_PREFIX
+_LINK_START: Final = LINK_HEAD + DAG_CBOR_PREFIX
+_VALUE_START: Final = _ENTRY_V + _LINK_START
 
 
 class MstError(IntegrityError):
@@ -167,6 +168,11 @@ def find_values(data: bytes) -> list[bytes]:
 def find_links(data: bytes) -> tuple[list[bytes], int]:
     """The same for the CIDs of all records and subtrees, and how many of them are records'; in half of the time."""
     return _LINKS.findall(data), data.count(_VALUE_START)
+
+
+def count_links(data: bytes) -> int:
+    """How many links `find_links` finds in the block of one node, if it is one."""
+    return data.count(_LINK_START)
 
 
 def read_links(data: bytes) -> tuple[list[bytes], list[bytes]]:

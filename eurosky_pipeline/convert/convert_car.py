@@ -17,9 +17,11 @@ from eurosky_pipeline.atproto.indexed_car import OnRead, RepoError
 from eurosky_pipeline.atproto.syntax import next_tid
 from eurosky_pipeline.convert.fold import Fold, transform_failure
 from eurosky_pipeline.convert.output import ConvertedFile
-from eurosky_pipeline.convert.reach import Reach, affected_records, count_records, reach
+from eurosky_pipeline.convert.paths import find_paths
+from eurosky_pipeline.convert.reach import Reach, affected_records
 from eurosky_pipeline.convert.scan import ScannedCar, Scanner
 from eurosky_pipeline.convert.tree import patch_tree
+from eurosky_pipeline.convert.walk import count_by_walk, walk
 from eurosky_pipeline.plugins.foreign import let_interruption_through
 from eurosky_pipeline.plugins.record_transforms import (
     RecordTransform,
@@ -95,8 +97,8 @@ def convert_car(
     lead to, and is decided by the arguments to the byte.
 
     What is not touched is not judged: every block is hashed, and every node and record is found, but a record that
-    stays is not decoded, and of a node that stays only the form is looked at (if a record may change; else not even
-    that), and not whether it hangs at its place. `verify_car` looks at everything.
+    stays is not decoded, and a node that leads to none that may change is not looked at, or, where the tree has to be
+    walked, its form alone. `verify_car` looks at everything.
 
     Args:
         target: replaced at the very end, and only if something changed; may be `source`.
@@ -116,12 +118,12 @@ def convert_car(
     report(f"scanning the CAR for records to convert ({names})")
     with closing(ScannedCar(source, [_scanner(transform) for transform in transforms], on_read)) as car:
         if not car.candidates:
-            records = count_records(car)
+            records = count_by_walk(car) if car.record_count is None else car.record_count
             car.check_unchanged()
             report(f"extracted {records} records, and none of them has to be looked at")
             return _unchanged(car, records, transforms)
         affected = affected_records(car)
-        reached = reach(car, affected)
+        reached = find_paths(car, affected) or walk(car, affected)
         report(f"extracted {reached.record_count} records")
         work = _Work(car, affected, reached, transforms, target, signing_key)
         work.fold.survey()
@@ -171,13 +173,14 @@ class _Work:
             if not changed:
                 car.check_unchanged()
                 return _unchanged(car, self._reached.record_count, self._transforms)
-            moved = patch_tree(self._reached.path_nodes, lambda cid: car.block_at(car.nodes[cid]), changed, file.put)
+            places = self._reached.node_places
+            moved = patch_tree(self._reached.path_nodes, lambda cid: car.block_at(places[cid]), changed, file.put)
             commit = _unsigned(car.commit, _rev_after(car.commit.rev or self._reached.newest_rkey))
             commit = replace(commit, data=moved[car.commit.data])
             if self._signing_key is not None:
                 commit = sign(commit, self._signing_key)
-            dropped = {*car.spare, *self._orphans()}
-            gaps = map(car.extent, dropped | set(self._replaced(moved, file.put_cids)))
+            dropped = self._reached.spare
+            gaps = map(car.extent, dropped.union(self._replaced(moved, file.put_cids)))
             file.copy(car.read, car.first_block_offset, car.size_bytes, gaps)
             car.check_unchanged()
             transforms = _summary(self._transforms)
@@ -197,26 +200,21 @@ class _Work:
             size_bytes=file.size_bytes,
         )
 
-    def _orphans(self) -> list[int]:
-        """The places of blocks that the tree does not lead to."""
-        kept = {self._car.nodes[cid] for cid in self._reached.nodes_as_records}
-        return [*self._car.orphan_records(), *(place for place in self._car.orphan_nodes() if place not in kept)]
-
     def _replaced(self, moved: Mapping[bytes, Cid], put_cids: Set[bytes]) -> Iterator[int]:
         """The places of old blocks of which nothing needs the old form any more, and of those written anew.
 
         A block can be a node of the tree and a record at once; it goes only if it is needed as neither.
         """
-        keys_of, nodes, new = self._reached.keys_of, self._car.nodes, self.fold.new
-        old_records = {cid for cid, keys in keys_of.items() if all(new[key] != cid for key in keys)}
-        gone = {cid for cid in old_records if cid not in nodes or cid in moved or not self._car.is_tree_node(cid)}
-        if self._car.records:  # there may be further copies
-            yield from self._car.places_of(gone)
-        else:
+        reached, new = self._reached, self.fold.new
+        old_records = {cid for cid, keys in reached.keys_of.items() if all(new[key] != cid for key in keys)}
+        gone = {cid for cid in old_records if cid in moved or cid not in reached.tree_nodes}
+        if reached.is_every_record_single:
             yield from (self._affected[cid] for cid in gone)
+        else:
+            yield from self._car.places_of(gone)
         for cid in moved:
-            if cid not in self._reached.nodes_as_records or cid in old_records:
-                yield nodes[cid]
+            if cid not in reached.nodes_as_records or cid in old_records:
+                yield reached.node_places[cid]
         yield from self._car.places_of(put_cids)
 
 

@@ -1,24 +1,25 @@
 """The first reading of a CAR: every block hashed, and noted of it only what a conversion will need.
 
-Of a record that stays as it is, the hash of its CID is kept; of a node of the tree, where it stands; of a record that
-may change, that too. All this, and what names records of this repository, is noted only from the first record on that
-may change: most repositories have none, and sums tell that these are whole.
+Of the tree, the hashes of all CIDs that it links to are kept, and of all blocks their sum: whether the file holds just
+what the tree names is told by these. Python's hash of bytes is keyed by chance: that two sets which differ have the
+same sum comes to pass once in 2**64, whoever made them. Where they have not, the file is read again, and indexed.
 
-Whether the records of the file are those of the tree is told by these hashes, their sum first. Python's hash of bytes
-is keyed by chance: that two sets which differ have the same sum comes to pass once in 2**64, whoever made them. Where
-the file holds more than the tree leads to, all records are indexed, at the price of reading it again.
+Where a node stands, and what names records of this repository, is noted only from the first record on that may change:
+most repositories have none. What passed by before is read again for that.
 """
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable, Sequence, Set
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from itertools import accumulate, compress, count
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from eurosky_pipeline.atproto.car import CarError, CarReader, Piece
-from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR, Cid
+from eurosky_pipeline.atproto.cid import CID_BYTES, CODEC_DAG_CBOR
 from eurosky_pipeline.atproto.commit import parse_commit
 from eurosky_pipeline.atproto.indexed_car import (
     MAX_BLOCKS,
@@ -29,7 +30,7 @@ from eurosky_pipeline.atproto.indexed_car import (
     open_regular_file,
     the_root,
 )
-from eurosky_pipeline.atproto.mst_node import NODE_START
+from eurosky_pipeline.atproto.mst_node import NODE_START, count_links
 from eurosky_pipeline.atproto.varint import encode_varint
 from eurosky_pipeline.convert.find_block import find_block
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
@@ -39,16 +40,12 @@ from eurosky_pipeline.errors import IntegrityError
 Scanner = Callable[[Piece], Iterable[int]]
 """The numbers of the blocks in a piece whose records may have to be changed."""
 
-SHORT: Final = slice(1, 32)
-"""The part of a CID in the index: its codec and 224 bits of its digest. One byte more would take 16 more in memory."""
-
 _BEYOND_NODES: Final = NODE_START[:-1] + bytes([NODE_START[-1] + 1])
-_MAX_KEPT_BYTES: Final = 12 * 1024 * 1024
-_KEPT_OVERHEAD_BYTES: Final = 150
 # Where a block's data stand, in one integer: their offset, a mark, their length.
 _OFFSET_SHIFT: Final = 24
-_REACHED: Final = 1 << 23
-_LENGTH_MASK: Final = _REACHED - 1  # a block is at most 4 MiB long
+MARK: Final = 1 << 23
+"""A bit of a place that whoever keeps it may set."""
+_LENGTH_MASK: Final = MARK - 1  # a block is at most 4 MiB long
 
 
 class ScannedCar:
@@ -58,15 +55,12 @@ class ScannedCar:
 
     Attributes:
         root, commit: of the repository.
+        commit_place: of the first block that is the commit.
         size_bytes: of the file.
-        records: once they are indexed, all blocks that are neither the commit nor look like nodes, by `SHORT` of
-            their CIDs; True where the tree was found to lead to one.
-        nodes: the place of each block that looks like a node, by CID; where there are no candidates, only after
-            `index_nodes`.
-        tree_sums: where there are no candidates, all that looks like a node.
-        candidates: the place of each block that a scanner said yes to, by CID.
-        spare: the places of the commit's block, and of further copies of any block.
+        candidates: the place of each block that a scanner found, by CID.
         first_block_offset: where the header ends, in bytes.
+        record_count: how many keys the tree has, if sums tell that the file holds just the commit and the tree's
+            blocks; where there are candidates, if each of these is there once, moreover, as a node or as a record.
     """
 
     def __init__(self, path: Path, scanners: Sequence[Scanner], on_read: OnRead | None = None) -> None:
@@ -76,17 +70,12 @@ class ScannedCar:
             CarError, VarintError: it is not a whole CAR with one root.
             RepoError: the root is missing, or is no commit.
         """
-        self.records: dict[bytes, bool | None] = {}
-        self.nodes: dict[bytes, int] = {}
         self.candidates: dict[bytes, int] = {}
-        self.spare: list[int] = []
-        self.tree_sums: TreeSums | None = None
-        self._kept_nodes: dict[bytes, bytes] = {}
-        self._left_bytes = _MAX_KEPT_BYTES
-        self._indexed_from = 0
-        self._block_count = 0
-        self._hashes = array("q")  # of the CIDs of all blocks; where there are no candidates, as `nodes`
-        self._hashes_sum = self._nodes_sum = 0  # of all blocks, and of those that are in `nodes`, as often
+        self.commit_place = 0
+        self._sums = TreeSums()
+        self._block_count = self._hashes_sum = 0
+        self._node_hashes = array("q")
+        self._node_places, self._link_counts = array("Q"), array("L")
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
         try:
@@ -108,6 +97,16 @@ class ScannedCar:
         if self._file_state() != self._state:
             raise CarError("the file was written to while it was read", hint="convert it again when it is at rest")
 
+    def pieces(self) -> Iterator[Piece]:
+        """The whole file again; only one such reading at a time is of use."""
+        return CarReader(self._stream()).pieces()
+
+    def blocks(self) -> Iterator[tuple[bytes, int]]:
+        """The same block by block: the CID of each, and its place."""
+        for piece in self.pieces():
+            for number, cid in enumerate(piece.cids):
+                yield cid, block_in(piece, number)[2]
+
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the file. Raises CarError if it has become shorter."""
         data = os.pread(self._descriptor, length, offset)
@@ -128,57 +127,27 @@ class ScannedCar:
         """Where a block's data begin, in bytes."""
         return place >> _OFFSET_SHIFT
 
-    def node(self, cid: bytes) -> bytes:
-        """A node's block, as the tree leads to it. Raises BlockMissingError, or RepoError: it does a second time."""
-        place = self.nodes.get(cid)
-        if place is None:
-            raise BlockMissingError(f"a node of the tree is missing from the file: {Cid(cid)}", cid=cid)
-        if place & _REACHED:
-            raise RepoError(f"the tree leads to a node twice: {Cid(cid)}", offset=self.offset_of(place))
-        self.nodes[cid] = place | _REACHED
-        return self._kept_nodes.pop(cid, b"") or self.block_at(place)
+    def linking_nodes(self, cids: Set[bytes], *, are_nodes: bool) -> list[int]:
+        """The places of the nodes that link to some of these blocks, in their order; by chance, others are among them.
 
-    def is_tree_node(self, cid: bytes) -> bool:
-        """Whether `node` was asked for this one."""
-        return self.nodes[cid] & _REACHED != 0
+        To be asked where there are candidates, and a `record_count`.
 
-    def orphan_nodes(self) -> list[int]:
-        """The places of all that looks like a node, and that `node` was not asked for."""
-        return [place for place in self.nodes.values() if not place & _REACHED]
-
-    def holds(self, hashes: array[int]) -> bool:
-        """Whether there is a block for each of these hashes of CIDs; to be asked when the nodes are indexed."""
-        return self.holds_just(hashes) or not set(hashes).difference(self._hashes)
-
-    def holds_just(self, hashes: Iterable[int]) -> bool:
-        """Whether the blocks that do not look like nodes are the commit and those with these hashes, each as often."""
-        return sum(hashes) == self._hashes_sum - self._nodes_sum - hash(self.root)
-
-    def index_records(self) -> None:
-        """Fill `records`, and add to `spare` what there is of them twice. Reads the file again."""
-        for cid, data, offset in CarReader(self._stream()):
-            if data[:3] == NODE_START or (cid == self.root and _place(data, offset) in self.spare):
-                continue
-            if cid == self.root or cid[SHORT] in self.records:
-                self.spare.append(_place(data, offset))
-            else:
-                self.records[cid[SHORT]] = None
+        Args:
+            are_nodes: whether the blocks are nodes.
+        """
+        if are_nodes:
+            hashes, links = set(map(hash, cids)), self._sums.hashes
+            found = [place for place in self._node_links if links[place] in hashes]
+        else:
+            found = [*self._links_to(map(hash, cids))]
+        nodes = {bisect_right(self._link_ends, place) for place in found}
+        return [self._node_places[node] for node in sorted(nodes) if node < len(self._node_places)]
 
     def places_of(self, cids: Set[bytes]) -> list[int]:
-        """Where these blocks stand, if some of them do, each as often as it stands there."""
-        if {hash(cid) for cid in cids}.isdisjoint(self._hashes):
+        """Where those of these blocks stand that something links to, each as often as it stands there."""
+        if {hash(cid) for cid in cids}.isdisjoint(self._sums.hashes):
             return []
-        return [_place(data, offset) for cid, data, offset in CarReader(self._stream()) if cid in cids]
-
-    def orphan_records(self) -> list[int]:
-        """The places of all in `records` that are not marked there. Reads the file again if there are any."""
-        if None not in self.records.values():
-            return []
-        return [
-            _place(data, offset)
-            for cid, data, offset in CarReader(self._stream())
-            if self.records.get(cid[SHORT], True) is None
-        ]
+        return [place for cid, place in self.blocks() if cid in cids]
 
     def mentions(self) -> dict[int, list[int]]:
         """By the hash of a CID's text, the places of the records that name it and, somewhere, this repository.
@@ -192,18 +161,21 @@ class ScannedCar:
                 places.append(place)
         return found
 
+    def _links_to(self, hashes: Iterable[int]) -> array[int]:
+        """The numbers, among all links, of those to blocks with these hashes of their CIDs."""
+        return array("L", compress(count(), map(set(hashes).__contains__, self._sums.hashes)))
+
     def _file_state(self) -> tuple[int, int]:
         state = os.fstat(self._descriptor)
         return state.st_size, state.st_mtime_ns
 
     def _stream(self) -> BinaryIO:
-        """The file from its first byte; only one such stream at a time is of use."""
         stream = os.fdopen(self._descriptor, "rb", buffering=0, closefd=False)
         stream.seek(0)
         return stream
 
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
-        sums, stream = TreeSums(), self._stream()
+        stream, noted_from = self._stream(), 0
         reader = CarReader(stream if on_read is None else Watched(stream, on_read))
         self.first_block_offset = reader.first_block_offset
         self.root = the_root(reader)
@@ -212,26 +184,32 @@ class ScannedCar:
                 raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
             self._block_count += len(piece.cids)
             self._hashes_sum += sum(map(hash, piece.cids))
-            if not self.spare and self.root in piece.cids:
-                self._take_commit(*_block(piece, piece.cids.index(self.root))[1:])
+            self._sums.add([data for data in piece.datas if _BEYOND_NODES > data >= NODE_START])
+            if not self.commit_place and self.root in piece.cids:
+                self._take_commit(*block_in(piece, piece.cids.index(self.root))[1:])
             is_first = not self.candidates
             for scan in scanners:
                 for number in scan(piece):
-                    cid, _, place = _block(piece, number)
+                    cid, _, place = block_in(piece, number)
                     self.candidates.setdefault(cid, place)
-            if not self.candidates:
-                sums.add([data for data in piece.datas if _BEYOND_NODES > data >= NODE_START])
-                continue
-            if is_first:
-                self._indexed_from = piece.offset
-                self._look_ahead_for_commit(piece)
-            self._note(piece)
-        if not self.spare:
+            if self.candidates:
+                if is_first:
+                    noted_from = piece.offset
+                    self._look_ahead_for_commit(piece.offset)
+                self._note(piece)
+        if not self.commit_place:
             raise self._commit_missing()
-        if not self.candidates:
-            self.tree_sums = sums
-        else:
-            self._catch_up()
+        if self.candidates:
+            self._catch_up(noted_from)
+            self._link_ends = array("L", accumulate(self._link_counts))
+            self._node_links = self._links_to(self._node_hashes)
+        self.record_count = self._count_by_sums()
+
+    def _count_by_sums(self) -> int | None:
+        if self.candidates and len(self._node_links) != len(self._node_hashes) - 1:  # the root's is the commit's
+            return None
+        others = self._block_count - 1, self._hashes_sum - hash(self.root)
+        return self._sums.count_records(self.commit.data, *others, is_each_single=bool(self.candidates))
 
     def _take_commit(self, data: bytes, place: int) -> None:
         try:
@@ -239,70 +217,52 @@ class ScannedCar:
         except IntegrityError as error:
             text = f"the block {self.root} is {error.detail}"
             raise RepoError(text, code=error.code, offset=self.offset_of(place)) from None
-        self.spare.append(place)
+        self.commit_place = place
         self._own_prefix = own_prefix(self.commit.did).encode()
 
-    def _look_ahead_for_commit(self, piece: Piece) -> None:
+    def _look_ahead_for_commit(self, offset: int) -> None:
         """It may stand anywhere, and whose repository it is has to be known before mentions are noted."""
-        if self.spare:
+        if self.commit_place:
             return
-        found = find_block(self.read, self.root, piece.offset, self.size_bytes)
+        found = find_block(self.read, self.root, offset, self.size_bytes)
         if found is None:
             raise self._commit_missing()
-        offset, data = found
-        self._take_commit(data, _place(data, offset))
+        self._take_commit(found[1], _place(found[1], found[0]))
 
     def _commit_missing(self) -> BlockMissingError:
         return BlockMissingError(f"the commit is missing from the file: {self.root}", cid=self.root, offset=0)
 
-    def count_by_sums(self) -> int | None:
-        """How many records the tree has, if sums can tell that the file holds just the commit and the tree's blocks."""
-        if self.tree_sums is None:
-            return None
-        others = self._block_count - 1, self._hashes_sum - hash(self.root)
-        return self.tree_sums.count_records(self.commit.data, *others)
-
-    def index_nodes(self) -> None:
-        """Fill `nodes`, and note all hashes, where the scan has not done it. Reads the file again."""
-        if self.tree_sums is not None:
-            self.tree_sums = None
-            for piece in CarReader(self._stream()).pieces():
-                self._note_blocks(piece)
-
-    def _catch_up(self) -> None:
+    def _catch_up(self, noted_from: int) -> None:
         """Make good for what passed by before there was anything to convert."""
-        for piece in CarReader(self._stream()).pieces():
-            if piece.offset >= self._indexed_from:
-                return
+        later = self._node_places, self._link_counts
+        self._node_places, self._link_counts = array("Q"), array("L")
+        for piece in self.pieces():
+            if piece.offset >= noted_from:
+                break
             self._note(piece)
+        self._node_places += later[0]
+        self._link_counts += later[1]
 
     def _note(self, piece: Piece) -> None:
-        self._note_blocks(piece)
-        self._note_mentions(piece)
-
-    def _note_blocks(self, piece: Piece) -> None:
-        self._hashes.extend(array("q", [*map(hash, piece.cids)]))
-        for number in [number for number, data in enumerate(piece.datas) if _BEYOND_NODES > data >= NODE_START]:
-            cid, data, place = _block(piece, number)
-            self._nodes_sum += hash(cid)
-            if cid in self.nodes:
-                self.spare.append(place)
-                continue
-            self.nodes[cid] = place
-            self._left_bytes -= len(data) + _KEPT_OVERHEAD_BYTES
-            if self._left_bytes >= 0:
-                self._kept_nodes[cid] = data
-
-    def _note_mentions(self, piece: Piece) -> None:
+        """Where its nodes stand, and which of its records name others."""
+        nodes = nodes_in(piece)
+        self._node_hashes.extend([hash(piece.cids[number]) for number in nodes])
+        self._node_places.extend([block_in(piece, number)[2] for number in nodes])
+        self._link_counts.extend([count_links(piece.datas[number]) for number in nodes])
         for number in piece.holding(self._own_prefix):
-            cid, data, place = _block(piece, number)
+            cid, data, place = block_in(piece, number)
             if cid[1] == CODEC_DAG_CBOR:  # else no key can name it
                 for text in cid_texts(data):
                     self._mentioned.append(hash(text))
                     self._mentioning.append(place)
 
 
-def _block(piece: Piece, number: int) -> tuple[bytes, bytes, int]:
+def nodes_in(piece: Piece) -> list[int]:
+    """The numbers of the blocks that look like nodes, rising."""
+    return [number for number, data in enumerate(piece.datas) if _BEYOND_NODES > data >= NODE_START]
+
+
+def block_in(piece: Piece, number: int) -> tuple[bytes, bytes, int]:
     """A block's CID, its data and its place."""
     data = piece.datas[number]
     return piece.cids[number], data, _place(data, piece.offset + piece.positions[number])

@@ -8,36 +8,53 @@ needless or there twice; what `scan` says of hashes and chance holds here too.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from typing import Final
 
 from eurosky_pipeline.atproto.mst_node import find_links
 
+_PART: Final = 64 * 1024
+_MAX_PARTS: Final = 8
+
 
 class TreeSums:
-    """Add every node, then ask."""
+    """Add every node, then ask.
+
+    Attributes:
+        hashes: of the CIDs that are linked to, node after node.
+    """
 
     def __init__(self) -> None:
-        self._hashes = array("q")  # of the CIDs that are linked to
+        self.hashes = array("q")
         self._node_count = self._record_count = 0
 
     def add(self, nodes: list[bytes]) -> None:
         """Some blocks that look like nodes."""
         links, record_count = find_links(b"".join(nodes))
-        self._hashes.extend(array("q", [*map(hash, links)]))
+        self.hashes.extend(array("q", [*map(hash, links)]))
         self._node_count += len(nodes)
         self._record_count += record_count
 
-    def count_records(self, root: bytes, block_count: int, blocks_sum: int) -> int | None:
+    def count_records(self, root: bytes, block_count: int, blocks_sum: int, *, is_each_single: bool) -> int | None:
         """How many keys the tree has; None if the blocks are not just those of one tree, or not so that sums can tell.
 
         Args:
             root: of the tree.
             block_count, blocks_sum: of all blocks that the tree should lead to, and of the hashes of their CIDs.
+            is_each_single: whether it matters that a record of two keys is there once, which takes a while to see.
         """
-        self._hashes.append(hash(root))
-        hashes: Iterable[int] = self._hashes
-        if len(self._hashes) != self._node_count + self._record_count:  # a node that is linked to twice, say
+        link_count = len(self.hashes) + 1  # with that of the commit
+        if link_count != self._node_count + self._record_count:  # a node that is linked to twice, say
             return None
-        if len(self._hashes) != block_count:  # two keys may share a record
-            hashes = dict.fromkeys(self._hashes)  # being in order, it is summed twice as fast as a set
-        return self._record_count if sum(hashes) == blocks_sum else None
+        are_some_shared = link_count != block_count
+        if is_each_single:  # before a conversion, which has a use for its memory
+            links_sum = _distinct_sum(self.hashes, min(_MAX_PARTS, 1 + len(self.hashes) // _PART))
+        else:
+            links_sum = _distinct_sum(self.hashes, 1) if are_some_shared else sum(self.hashes)
+        return self._record_count if hash(root) + links_sum == blocks_sum else None
+
+
+def _distinct_sum(hashes: array[int], parts: int) -> int:
+    """Of each once. All at once they take a hundred bytes each; in parts, some time more."""
+    if parts == 1:
+        return sum(dict.fromkeys(hashes))  # being in order, it is summed twice as fast as a set
+    return sum(sum(dict.fromkeys([each for each in hashes if each % parts == part])) for part in range(parts))

@@ -19,12 +19,14 @@ def made(left: Cid | None, *entries: tuple[Cid, Cid | None]) -> bytes:
     return encode_node(Node(left, tuple(keyed)))
 
 
-def counted(root: Cid, nodes: list[bytes], records: Iterable[Cid], *, at_once: int = 1) -> int | None:
+def counted(
+    root: Cid, nodes: list[bytes], records: Iterable[Cid], *, at_once: int = 1, is_each_single: bool = False
+) -> int | None:
     sums = TreeSums()
     for start in range(0, len(nodes), at_once):
         sums.add(nodes[start : start + at_once])
     cids = [*map(cid_of, nodes), *records]
-    return sums.count_records(root, len(cids), sum(map(hash, cids)))
+    return sums.count_records(root, len(cids), sum(map(hash, cids)), is_each_single=is_each_single)
 
 
 LEAF, OTHER_LEAF = made(None, (RECORDS[0], None)), made(None, (RECORDS[1], None), (RECORDS[2], None))
