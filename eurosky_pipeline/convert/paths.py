@@ -1,7 +1,7 @@
 """The ways from the root to the records that may change, found from below, where sums tell that the file is whole.
 
 Each block is linked to by one node then, or a record by several; which ones, the scan has noted, by hashes. So only
-nodes on these ways are read: a walk through all of them took a third of a conversion's time and most of its memory.
+nodes on these ways are read: a walk through all of them took a quarter of a conversion's time.
 """
 
 from __future__ import annotations
