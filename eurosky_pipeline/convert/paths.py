@@ -6,6 +6,7 @@ nodes on these ways are read: a walk through all of them took a quarter of a con
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Set
 
 from eurosky_pipeline.atproto.cid import cid_of
@@ -59,12 +60,18 @@ class _Nodes:
             pending = {above for cid in pending if (above := self.parents[cid]) not in self.parents and above != root}
         return False
 
-    def depth(self, cid: bytes) -> int:
-        """How many nodes are above this one, once they are found."""
-        depth = 0
-        while depth <= MAX_DEPTH and (above := self.parents.get(cid)) is not None:
-            cid, depth = above, depth + 1
-        return depth
+    def depths(self, root: bytes) -> dict[bytes, int]:
+        """How many nodes are above each, once they are found; those above come first."""
+        below: dict[bytes, list[bytes]] = {}
+        for cid, above in self.parents.items():
+            below.setdefault(above, []).append(cid)
+        depths, pending = {root: 0}, deque([root])
+        while pending:
+            above = pending.popleft()
+            for cid in sorted(below.get(above, ())):
+                depths[cid] = depths[above] + 1
+                pending.append(cid)
+        return depths
 
 
 def find_paths(car: ScannedCar, affected: dict[bytes, int]) -> Reach | None:
@@ -82,16 +89,19 @@ def find_paths(car: ScannedCar, affected: dict[bytes, int]) -> Reach | None:
         if held := keys_held(node, affected):
             held_by[cid] = held
             named |= {key.decode("ascii"): node.values[place] for place, key in held.items()}
-    if not nodes.climb(held_by, bytes(car.commit.data)):
+    root = bytes(car.commit.data)
+    if not nodes.climb(held_by, root):
         return None
-    path_nodes = {*held_by, *nodes.parents.values()}
+    depths = nodes.depths(root)
+    if max(depths.values()) > MAX_DEPTH:
+        return None
     keys_of: dict[bytes, list[str]] = {}
     for key in sorted(named):
         keys_of.setdefault(named[key], []).append(key)
     return Reach(
         record_count=car.record_count,
         keys_of=keys_of,
-        path_nodes={cid: held_by.get(cid, {}) for cid in sorted(path_nodes, key=lambda cid: (nodes.depth(cid), cid))},
+        path_nodes={cid: held_by.get(cid, {}) for cid in depths},
         node_places=nodes.places,
         spare=frozenset([car.commit_place]),
     )

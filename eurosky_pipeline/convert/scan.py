@@ -4,8 +4,8 @@ Of the tree, the hashes of all CIDs that it links to are kept, and of all blocks
 what the tree names is told by these. Python's hash of bytes is keyed by chance: that two sets which differ have the
 same sum comes to pass once in 2**64, whoever made them. Where they have not, the file is read again, and indexed.
 
-Where a node stands, and what names records of this repository, is noted only from the first record on that may change:
-most repositories have none. What passed by before is read again for that.
+Where a node stands, and what names records of this repository, is noted only from the first record on that may change,
+and from the commit on: most repositories have no such record. What passed by before is read again for that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from eurosky_pipeline.atproto.indexed_car import (
 )
 from eurosky_pipeline.atproto.mst_node import NODE_START, count_links
 from eurosky_pipeline.atproto.varint import encode_varint
-from eurosky_pipeline.convert.find_block import find_block
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
 from eurosky_pipeline.convert.tree_sums import TreeSums
 from eurosky_pipeline.errors import IntegrityError
@@ -98,8 +97,8 @@ class ScannedCar:
             raise CarError("the file was written to while it was read", hint="convert it again when it is at rest")
 
     def pieces(self) -> Iterator[Piece]:
-        """The whole file again; only one such reading at a time is of use."""
-        return CarReader(self._stream()).pieces()
+        """The whole file again, not hashed again; only one such reading at a time is of use."""
+        return CarReader(self._stream()).pieces(are_known=True)
 
     def blocks(self) -> Iterator[tuple[bytes, int]]:
         """The same block by block: the CID of each, and its place."""
@@ -175,7 +174,7 @@ class ScannedCar:
         return stream
 
     def _scan(self, scanners: Sequence[Scanner], on_read: OnRead | None) -> None:
-        stream, noted_from = self._stream(), 0
+        stream, noted_from = self._stream(), -1
         reader = CarReader(stream if on_read is None else Watched(stream, on_read))
         self.first_block_offset = reader.first_block_offset
         self.root = the_root(reader)
@@ -187,18 +186,15 @@ class ScannedCar:
             self._sums.add([data for data in piece.datas if _BEYOND_NODES > data >= NODE_START])
             if not self.commit_place and self.root in piece.cids:
                 self._take_commit(*block_in(piece, piece.cids.index(self.root))[1:])
-            is_first = not self.candidates
             for scan in scanners:
                 for number in scan(piece):
                     cid, _, place = block_in(piece, number)
                     self.candidates.setdefault(cid, place)
-            if self.candidates:
-                if is_first:
-                    noted_from = piece.offset
-                    self._look_ahead_for_commit(piece.offset)
+            if self.candidates and self.commit_place:  # which tells whose references to it are to be noted
+                noted_from = piece.offset if noted_from < 0 else noted_from
                 self._note(piece)
         if not self.commit_place:
-            raise self._commit_missing()
+            raise BlockMissingError(f"the commit is missing from the file: {self.root}", cid=self.root, offset=0)
         if self.candidates:
             self._catch_up(noted_from)
             self._link_ends = array("L", accumulate(self._link_counts))
@@ -220,20 +216,8 @@ class ScannedCar:
         self.commit_place = place
         self._own_prefix = own_prefix(self.commit.did).encode()
 
-    def _look_ahead_for_commit(self, offset: int) -> None:
-        """It may stand anywhere, and whose repository it is has to be known before mentions are noted."""
-        if self.commit_place:
-            return
-        found = find_block(self.read, self.root, offset, self.size_bytes)
-        if found is None:
-            raise self._commit_missing()
-        self._take_commit(found[1], _place(found[1], found[0]))
-
-    def _commit_missing(self) -> BlockMissingError:
-        return BlockMissingError(f"the commit is missing from the file: {self.root}", cid=self.root, offset=0)
-
     def _catch_up(self, noted_from: int) -> None:
-        """Make good for what passed by before there was anything to convert."""
+        """Make good for what passed by before there was anything to convert, and before the commit."""
         later = self._node_places, self._link_counts
         self._node_places, self._link_counts = array("Q"), array("L")
         for piece in self.pieces():

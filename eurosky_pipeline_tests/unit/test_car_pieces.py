@@ -65,6 +65,16 @@ def test_pieces_hold_every_block_once_and_in_order_however_they_are_read(most):
             assert file[start - CID_BYTES : start + len(data)] == cid + data
 
 
+def test_a_second_reading_cuts_the_same_pieces_and_does_not_hash_again():
+    blocks = [*numbered(400), *blocks_of(b"raw", codec=CODEC_RAW), *numbered(3, 70_000)]
+    file = make_car(ROOT, blocks)
+    assert list(CarReader(io.BytesIO(file)).pieces(are_known=True)) == list(CarReader(io.BytesIO(file)).pieces())
+    spoilt = make_car(ROOT, bad(blocks, 5))
+    assert flat(list(CarReader(io.BytesIO(spoilt)).pieces(are_known=True))) == bad(blocks, 5)
+    with pytest.raises(BlockHashError):
+        list(CarReader(io.BytesIO(spoilt)).pieces())
+
+
 def test_many_small_blocks_are_one_piece():
     assert [len(piece.cids) for piece in pieces_of(numbered(200))] == [200]
 

@@ -77,6 +77,23 @@ def test_where_a_record_hangs_as_a_node_and_a_node_as_a_record_no_way_holds():
         convert(data, SIZES)
 
 
+@pytest.mark.parametrize(("depth", "is_refused"), [(100, False), (140, True)])
+def test_a_tree_deeper_than_any_is_refused_also_where_each_step_is_short(depth, is_refused):
+    """Each of its nodes holds a record that changes, so that no way from one to the next is long."""
+    below, blocks = None, [PICTURED]
+    for number in range(depth):
+        below, data = node(below, (f"{number:04}", PICTURED[0], None))
+        blocks.append((below, data))
+    data = car(below, blocks)
+    if is_refused:
+        with pytest.raises(EuroskyError, match="deeper"):
+            convert(data, SIZES)
+    else:
+        outcome = convert(data, SIZES)
+        assert outcome.conversion.records_changed == depth
+        assert len(plain_convert.read_blocks(outcome.data)[1]) == depth + 2
+
+
 def test_a_block_that_is_there_twice_beside_a_record_of_two_keys_is_left_out():
     """The numbers of blocks and links are the same: only hashes that are taken once tell."""
     repo = make_repo(make_posts(5) | {f"{POST}/a": PICTURE, f"{POST}/b": PICTURE})
