@@ -60,6 +60,10 @@ def convert(
     what has to change; whether all the rest is canonical, `eurosky car verify` tells. OUT is replaced at the very end,
     or not at all, and may be IN.
 
+    Where sizes are missing, --json names the blobs as sizes_missing; an account's server tells a blob's size as the
+    Content-Length of com.atproto.sync.getBlob. To move an account, `eurosky migrate --convert-legacy-blobs` asks by
+    itself; what this command writes is for com.atproto.repo.importRepo.
+
     \b
     Exit code: 0 done · 1 IN is damaged, or a size is not known and --unknown-size is fail · 2 bad arguments
     """
@@ -150,13 +154,16 @@ def _print(target: Path, found: Conversion, missing: Sequence[str], unknown_size
     if is_json:
         print_json(result)
         return
-    transforms = ", ".join(f"{name} {version}" for name, version, _ in found.transforms)
+    transforms = ", ".join(f"{name}, version {version}" for name, version, _ in found.transforms)
     shown = result | {"transforms": transforms, "sizes_missing": len(missing)}
     print_pairs(click.format_filename(target), shown.items())
     if missing:
         became = "have a size of -1, which the specification forbids" if unknown_size == "sentinel" else "are kept"
         tell(f"The sizes of {len(missing)} blobs are not known, and legacy references to them {became}.")
-        tell("  → --json names them; ask the account's server for their sizes, and give them with --blob-sizes")
+        tell(
+            "  → --json names them (sizes_missing). Their sizes are the Content-Length of com.atproto.sync.getBlob at the "
+            "account's server: give them with --blob-sizes"
+        )
     if not found.is_changed:
         tell("Nothing was converted: OUT is IN, byte for byte.")
     elif found.signature == "void":

@@ -33,5 +33,5 @@ def reading(file: Path) -> Iterator[Callable[[int], None] | None]:
             yield lambda count: progress.advance("reading", count)
     except IntegrityError as error:
         error.message = f"{click.format_filename(file)}: {error.message}"
-        error.hint = error.hint or "the file is damaged or cut short: export it again"
+        error.hint = error.hint or "the file is another one, or damaged, or cut short: export it again"
         raise

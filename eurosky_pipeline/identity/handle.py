@@ -69,7 +69,9 @@ def resolve_handle(directory: Directory, handle: str) -> str:
         raise HandleInvalidError(
             f"{name} is below the reserved domain .{reserved}, where no handle can be",
             code="handle_reserved",
-            hint=f"handles below .{TEST_DOMAIN} are known to a running sandbox only" if reserved == TEST_DOMAIN else "",
+            hint=f"handles below .{TEST_DOMAIN} are known to a running sandbox only: `--sandbox` asks it"
+            if reserved == TEST_DOMAIN
+            else "",
         )
     fault: DnsUnavailableError | None = None
     dids: frozenset[str] = frozenset()
