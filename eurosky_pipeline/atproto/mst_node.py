@@ -65,7 +65,6 @@ _RIGHT_SUBTREES: Final = re.compile(_ENTRY_T + _LINK, re.DOTALL)
 _VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
 _LINKS: Final = re.compile(_LINK, re.DOTALL)
 _LINK_START: Final = LINK_HEAD + DAG_CBOR_PREFIX
-_VALUE_START: Final = _ENTRY_V + _LINK_START
 
 
 class MstError(IntegrityError):
@@ -165,14 +164,14 @@ def find_values(data: bytes) -> list[bytes]:
     return _VALUES.findall(data)
 
 
-def find_links(data: bytes) -> tuple[list[bytes], int]:
-    """The same for the CIDs of all records and subtrees, and how many of them are records'; in half of the time."""
-    return _LINKS.findall(data), data.count(_VALUE_START)
+def find_links(data: bytes) -> list[bytes]:
+    """The same for the CIDs of all records and subtrees, in their order."""
+    return _LINKS.findall(data)
 
 
-def count_links(data: bytes) -> int:
-    """How many links `find_links` finds in the block of one node, if it is one."""
-    return data.count(_LINK_START)
+def count_links(data: bytes) -> int | None:
+    """How many links `find_links` finds in the block of one node; None if it has not the form of one."""
+    return data.count(_LINK_START) if _FORM.fullmatch(data) is not None else None
 
 
 def read_links(data: bytes) -> tuple[list[bytes], list[bytes]]:

@@ -161,8 +161,8 @@ def _print(target: Path, found: Conversion, missing: Sequence[str], unknown_size
         became = "have a size of -1, which the specification forbids" if unknown_size == "sentinel" else "are kept"
         tell(f"The sizes of {len(missing)} blobs are not known, and legacy references to them {became}.")
         tell(
-            "  → --json names them (sizes_missing). Their sizes are the Content-Length of com.atproto.sync.getBlob at the "
-            "account's server: give them with --blob-sizes"
+            "  → --json names them (sizes_missing). Their sizes are the Content-Length of com.atproto.sync.getBlob "
+            "at the account's server: give them with --blob-sizes"
         )
     if not found.is_changed:
         tell("Nothing was converted: OUT is IN, byte for byte.")

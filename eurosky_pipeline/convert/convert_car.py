@@ -215,7 +215,8 @@ class _Work:
         for cid in moved:
             if cid not in reached.nodes_as_records or cid in old_records:
                 yield reached.node_places[cid]
-        yield from self._car.places_of(put_cids)
+        if not {hash(cid) for cid in put_cids}.isdisjoint(reached.hashes):
+            yield from self._car.places_of(put_cids)
 
 
 def _scanner(transform: RecordTransform) -> Scanner:

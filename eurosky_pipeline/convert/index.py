@@ -29,6 +29,7 @@ class Index:
         nodes: the place of each block that looks like a node, by CID.
         records: once they are indexed, all blocks that are neither the commit nor look like nodes, by `SHORT` of
             their CIDs; True where the tree was found to lead to one.
+        hashes: of the CIDs of all blocks.
         spare: the places of the commit's block, and of further copies of any block that was indexed.
     """
 
@@ -39,12 +40,12 @@ class Index:
         self.spare = [car.commit_place]
         self._car = car
         self._kept_nodes: dict[bytes, bytes] = {}
-        self._hashes = array("q")
+        self.hashes = array("q")
         self._records_sum = -hash(car.root)  # of the hashes of blocks that do not look like nodes
         left_bytes = _MAX_KEPT_BYTES
         for piece in car.pieces():
             hashes = [*map(hash, piece.cids)]
-            self._hashes.extend(array("q", hashes))
+            self.hashes.extend(array("q", hashes))
             self._records_sum += sum(hashes)
             for number in nodes_in(piece):
                 cid, data, place = block_in(piece, number)
@@ -73,7 +74,7 @@ class Index:
 
     def holds(self, hashes: array[int]) -> bool:
         """Whether there is a block for each of these hashes of CIDs."""
-        return self.holds_just(hashes) or not set(hashes).difference(self._hashes)
+        return self.holds_just(hashes) or not set(hashes).difference(self.hashes)
 
     def holds_just(self, hashes: Iterable[int]) -> bool:
         """Whether the blocks that do not look like nodes are the commit and those with these hashes, each as often."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Set
 from eurosky_pipeline.atproto.cid import cid_of
 from eurosky_pipeline.atproto.mst import MstError
 from eurosky_pipeline.atproto.mst_node import NodeParts, read_node
-from eurosky_pipeline.convert.reach import MAX_DEPTH, Reach, keys_held
+from eurosky_pipeline.convert.reach import MAX_DEPTH, Keys, Reach
 from eurosky_pipeline.convert.scan import ScannedCar
 from eurosky_pipeline.errors import IntegrityError
 
@@ -32,6 +32,7 @@ class _Nodes:
         self._car = car
         self.places: dict[bytes, int] = {}
         self.parents: dict[bytes, bytes] = {}
+        self._known: dict[bytes, bytes] = {}  # the same, of all that hangs under nodes that were read
 
     def linking_to(self, cids: Set[bytes], *, are_nodes: bool = False) -> Iterator[tuple[bytes, NodeParts]]:
         """The nodes that link to some of these, each with its CID. Raises MstError: one is not well-formed."""
@@ -44,6 +45,7 @@ class _Nodes:
                 offset = self._car.offset_of(place)
                 raise MstError(error.detail, code=error.code, offset=offset, node=cid) from None
             self.places[cid] = place
+            self._known |= {below: cid for below in (node.left, *node.rights) if below}
             yield cid, node
 
     def climb(self, cids: Iterable[bytes], root: bytes) -> bool:
@@ -52,11 +54,11 @@ class _Nodes:
         for _ in range(_MAX_ROUNDS):
             if not pending:
                 return True
-            for cid, node in self.linking_to(pending, are_nodes=True):
-                for below in pending.intersection([node.left, *node.rights]):
-                    self.parents[below] = cid
-            if not pending <= self.parents.keys():
+            if unknown := pending - self._known.keys():
+                deque(self.linking_to(unknown, are_nodes=True), maxlen=0)
+            if not pending <= self._known.keys():
                 return False
+            self.parents |= {cid: self._known[cid] for cid in pending}
             pending = {above for cid in pending if (above := self.parents[cid]) not in self.parents and above != root}
         return False
 
@@ -84,24 +86,21 @@ def find_paths(car: ScannedCar, affected: dict[bytes, int]) -> Reach | None:
         return None
     nodes = _Nodes(car)
     held_by: dict[bytes, dict[int, bytes]] = {}
-    named: dict[str, bytes] = {}
+    keys = Keys(affected)
     for cid, node in nodes.linking_to(affected.keys()):
-        if held := keys_held(node, affected):
+        if held := keys.held_by(node):
             held_by[cid] = held
-            named |= {key.decode("ascii"): node.values[place] for place, key in held.items()}
     root = bytes(car.commit.data)
     if not nodes.climb(held_by, root):
         return None
     depths = nodes.depths(root)
     if max(depths.values()) > MAX_DEPTH:
         return None
-    keys_of: dict[bytes, list[str]] = {}
-    for key in sorted(named):
-        keys_of.setdefault(named[key], []).append(key)
     return Reach(
         record_count=car.record_count,
-        keys_of=keys_of,
+        keys_of=dict(sorted((cid, sorted(found)) for cid, found in keys.of.items())),
         path_nodes={cid: held_by.get(cid, {}) for cid in depths},
         node_places=nodes.places,
         spare=frozenset([car.commit_place]),
+        hashes=car.linked_hashes,
     )

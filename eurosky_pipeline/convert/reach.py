@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ class Reach:
         nodes_as_records: blocks that look like a node, and that a key names as its record.
         tree_nodes: those of them that hang in the tree, too.
         spare: the places of blocks that the tree does not lead to, of further copies of others, and of the commit.
+        hashes: of the CIDs of all blocks of the file, at least of those that are not spare.
         is_every_record_single: whether no record stands in the file twice.
     """
 
@@ -37,6 +39,7 @@ class Reach:
     path_nodes: dict[bytes, dict[int, bytes]]
     node_places: Mapping[bytes, int]
     spare: frozenset[int]
+    hashes: array[int]
     newest_rkey: str = ""
     nodes_as_records: frozenset[bytes] = field(default=frozenset())
     tree_nodes: frozenset[bytes] = field(default=frozenset())
@@ -62,12 +65,29 @@ def affected_records(car: ScannedCar) -> dict[bytes, int]:
     return affected
 
 
-def keys_held(node: NodeParts, affected: Mapping[bytes, int]) -> dict[int, bytes]:
-    """The keys of the affected records that a node holds, by their place in it. Raises RepoError: one is no key."""
-    held = {}
-    for place, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
-        if value in affected:
+class Keys:
+    """The keys of the records that may change, as they are found, node by node.
+
+    Attributes:
+        of: the keys of each record, by its CID.
+    """
+
+    def __init__(self, affected: Mapping[bytes, int]) -> None:
+        self.of: dict[bytes, list[str]] = {}
+        self._affected = affected
+        self._all: set[str] = set()
+
+    def held_by(self, node: NodeParts) -> dict[int, bytes]:
+        """Those that a node holds, by their place in it. Raises RepoError: one is no key, or another node has it."""
+        held = {}
+        for place, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
+            if value not in self._affected:
+                continue
             if not is_repo_path(text := key.decode("ascii")):
                 raise RepoError(f"not a collection and record key: {text[:120]!r}")
+            if text in self._all:
+                raise RepoError(f"the key stands in two nodes of the tree: {text[:120]}")
+            self._all.add(text)
+            self.of.setdefault(value, []).append(text)
             held[place] = key
-    return held
+        return held

@@ -59,7 +59,8 @@ class ScannedCar:
         candidates: the place of each block that a scanner found, by CID.
         first_block_offset: where the header ends, in bytes.
         record_count: how many keys the tree has, if sums tell that the file holds just the commit and the tree's
-            blocks; where there are candidates, if each of these is there once, moreover, as a node or as a record.
+            blocks; where there are candidates, if each of these is there once, moreover, as a node or as a record,
+            and nothing but a node looks like one.
     """
 
     def __init__(self, path: Path, scanners: Sequence[Scanner], on_read: OnRead | None = None) -> None:
@@ -75,6 +76,7 @@ class ScannedCar:
         self._block_count = self._hashes_sum = 0
         self._node_hashes = array("q")
         self._node_places, self._link_counts = array("Q"), array("L")
+        self._are_all_nodes = True  # which look like one
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
         try:
@@ -142,10 +144,13 @@ class ScannedCar:
         nodes = {bisect_right(self._link_ends, place) for place in found}
         return [self._node_places[node] for node in sorted(nodes) if node < len(self._node_places)]
 
+    @property
+    def linked_hashes(self) -> array[int]:
+        """Of the CIDs of all blocks but the commit, each once or more, where there is a `record_count`."""
+        return self._sums.hashes
+
     def places_of(self, cids: Set[bytes]) -> list[int]:
-        """Where those of these blocks stand that something links to, each as often as it stands there."""
-        if {hash(cid) for cid in cids}.isdisjoint(self._sums.hashes):
-            return []
+        """Where these blocks stand, each as often as it stands there."""
         return [place for cid, place in self.blocks() if cid in cids]
 
     def mentions(self) -> dict[int, list[int]]:
@@ -183,7 +188,8 @@ class ScannedCar:
                 raise CarError(f"the file holds more than {MAX_BLOCKS} blocks", offset=0)
             self._block_count += len(piece.cids)
             self._hashes_sum += sum(map(hash, piece.cids))
-            self._sums.add([data for data in piece.datas if _BEYOND_NODES > data >= NODE_START])
+            nodes = nodes_in(piece)
+            self._sums.add([piece.cids[node] for node in nodes], [piece.datas[node] for node in nodes])
             if not self.commit_place and self.root in piece.cids:
                 self._take_commit(*block_in(piece, piece.cids.index(self.root))[1:])
             for scan in scanners:
@@ -202,7 +208,7 @@ class ScannedCar:
         self.record_count = self._count_by_sums()
 
     def _count_by_sums(self) -> int | None:
-        if self.candidates and len(self._node_links) != len(self._node_hashes) - 1:  # the root's is the commit's
+        if self.candidates and (not self._are_all_nodes or len(self._node_links) != len(self._node_hashes) - 1):
             return None
         others = self._block_count - 1, self._hashes_sum - hash(self.root)
         return self._sums.count_records(self.commit.data, *others, is_each_single=bool(self.candidates))
@@ -232,7 +238,9 @@ class ScannedCar:
         nodes = nodes_in(piece)
         self._node_hashes.extend([hash(piece.cids[number]) for number in nodes])
         self._node_places.extend([block_in(piece, number)[2] for number in nodes])
-        self._link_counts.extend([count_links(piece.datas[number]) for number in nodes])
+        counts = [count_links(piece.datas[number]) for number in nodes]
+        self._are_all_nodes = self._are_all_nodes and None not in counts
+        self._link_counts.extend([count or 0 for count in counts])
         for number in piece.holding(self._own_prefix):
             cid, data, place = block_in(piece, number)
             if cid[1] == CODEC_DAG_CBOR:  # else no key can name it

@@ -13,7 +13,7 @@ from eurosky_pipeline.atproto.mst import MstError
 from eurosky_pipeline.atproto.mst_node import find_subtrees, find_values, read_links, read_node
 from eurosky_pipeline.atproto.syntax import is_tid
 from eurosky_pipeline.convert.index import SHORT, Index
-from eurosky_pipeline.convert.reach import MAX_DEPTH, Reach, keys_held
+from eurosky_pipeline.convert.reach import MAX_DEPTH, Keys, Reach
 from eurosky_pipeline.convert.scan import ScannedCar
 from eurosky_pipeline.errors import IntegrityError
 
@@ -27,7 +27,7 @@ def walk(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
     Raises: MstError, RepoError: a node or a record is missing or malformed, or a key is none.
     """
     index = Index(car)
-    keys_of: dict[bytes, list[str]] = {}
+    keys = Keys(affected)
     path: list[bytes] = []  # the nodes from the root to the one at hand
     path_nodes: dict[bytes, dict[int, bytes]] = {}
     hashes, newest_rkey = array("q"), ""
@@ -50,20 +50,18 @@ def walk(car: ScannedCar, affected: dict[bytes, int]) -> Reach:
         if node is not None and is_rev_needed:
             newest_rkey = max([newest_rkey, *filter(is_tid, map(_rkey, node.keys))])
         if node is not None and is_affected:
-            held = keys_held(node, affected)
-            for place, key in held.items():
-                keys_of.setdefault(node.values[place], []).append(key.decode("ascii"))
             for above in path:
                 path_nodes.setdefault(above, {})
-            path_nodes[cid] |= held
+            path_nodes[cid] = keys.held_by(node)
         pending += [(subtree, depth + 1) for subtree in subtrees]
     nodes_as_records = frozenset() if index.holds_just(set(hashes)) else _find_records(car, index)
     return Reach(
         record_count=len(hashes),
-        keys_of=keys_of,
+        keys_of=keys.of,
         path_nodes=path_nodes,
         node_places=index.nodes,
         spare=frozenset([*index.spare, *index.orphans(nodes_as_records)]),
+        hashes=index.hashes,
         newest_rkey=newest_rkey,
         nodes_as_records=nodes_as_records,
         tree_nodes=frozenset(filter(index.is_tree_node, nodes_as_records)),

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from eurosky_pipeline.atproto.cid import Cid, cid_of
+from eurosky_pipeline.atproto import mst
+from eurosky_pipeline.atproto.cid import DAG_CBOR_PREFIX, Cid, cid_of
 from eurosky_pipeline.atproto.commit import VOID_SIGNATURE, Commit, encode_commit
+from eurosky_pipeline.atproto.dag_cbor import LINK_HEAD
 from eurosky_pipeline.atproto.mst_node import Entry, Node, encode_node
 from eurosky_pipeline.errors import EuroskyError
 from eurosky_pipeline_tests import plain_convert
@@ -92,6 +94,69 @@ def test_a_tree_deeper_than_any_is_refused_also_where_each_step_is_short(depth, 
         outcome = convert(data, SIZES)
         assert outcome.conversion.records_changed == depth
         assert len(plain_convert.read_blocks(outcome.data)[1]) == depth + 2
+
+
+def of_records(records: dict[str, Block], *spare: Block) -> bytes:
+    """A repository of these blocks as records, whatever they look like."""
+    nodes: dict[Cid, bytes] = {}
+    tree = mst.build(((key.encode(), cid) for key, (cid, _) in sorted(records.items())), nodes.__setitem__)
+    return car(tree, [*nodes.items(), *dict(records.values()).items(), *spare])
+
+
+ORPHAN = make_block({"an": "orphan"})
+A_LINK_CUT_SHORT = LINK_HEAD + DAG_CBOR_PREFIX
+LIKE_A_NODE = {
+    "a node that leads to an orphan": (node(ORPHAN[0]), [ORPHAN]),
+    "a node with an entry": (node(None, ("x", ORPHAN[0], None)), [ORPHAN]),
+    "a node that leads to what changes": (node(None, ("x", PICTURED[0], None)), []),
+    "a link to what changes": (make_block({"e": 1, "f": PICTURED[0]}), []),
+    "a link in a list": (make_block({"e": [PICTURED[0]], "f": 1}), []),
+    "a link, and one cut short": (make_block({"e": PICTURED[0], "x": A_LINK_CUT_SHORT}), []),
+    "a link that is cut short": (make_block({"e": b"", "x": A_LINK_CUT_SHORT}), []),
+}
+
+
+@pytest.mark.parametrize("has_picture", [True, False])
+@pytest.mark.parametrize("name", LIKE_A_NODE)
+def test_a_record_that_looks_like_a_node_is_a_record(name, has_picture):
+    like, spare = LIKE_A_NODE[name]
+    records = dict(make_repo(make_posts(40)).records)
+    records |= {f"{POST}/like": like, f"{POST}/zz": PICTURED if has_picture else RECORDS[0]}
+    named = [] if has_picture else [PICTURED]
+    outcome = convert(of_records(records, *spare, *named), SIZES)
+    assert outcome.conversion.records == len(records)
+    if has_picture:
+        assert is_whole(outcome.data)
+        assert (outcome.conversion.records_changed, outcome.conversion.blocks_dropped) == (1, len(spare))
+
+
+def test_links_that_are_cut_short_shift_no_others():
+    """In a piece of their own, what stands behind them is read as if it were theirs."""
+    linked = make_block(make_post("linked"))
+    like = make_block({"e": linked[0], "x": A_LINK_CUT_SHORT})
+    pad = make_block(make_post("x" * 70_000))
+    left, right = node(None, ("a", linked[0], None)), node(None, ("z", PICTURED[0], None))
+    root = node(left[0], ("b", like[0], None), ("c", pad[0], None), ("d", PICTURED[0], right[0]))
+    outcome = convert(car(root[0], [root, like, pad, left, right, PICTURED, linked]), SIZES)
+    assert (outcome.conversion.records, outcome.conversion.records_changed) == (5, 2)
+    assert PICTURED[1] not in outcome.data
+    assert len(plain_convert.read_blocks(outcome.data)[1]) == 8
+
+
+def test_a_link_that_is_swallowed_is_no_reason_to_keep_the_old_record():
+    like = LIKE_A_NODE["a link that is cut short"][0]
+    root = node(None, ("d", PICTURED[0], None), ("f", like[0], None))
+    outcome = convert(car(root[0], [like, root, PICTURED]), SIZES)
+    assert PICTURED[1] not in outcome.data
+
+
+@pytest.mark.parametrize("spare", [[], [ORPHAN]], ids=["from below", "by a walk"])
+def test_a_key_in_two_nodes_is_refused(spare):
+    other = make_block(PICTURE | {"text": "other"})
+    below = node(None, ("k", other[0], None))
+    top = node(below[0], ("k", PICTURED[0], None))
+    with pytest.raises(EuroskyError, match="two nodes"):
+        convert(car(top[0], [top, below, PICTURED, other, *spare]), SIZES)
 
 
 def test_a_block_that_is_there_twice_beside_a_record_of_two_keys_is_left_out():

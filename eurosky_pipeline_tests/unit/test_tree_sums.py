@@ -24,7 +24,8 @@ def counted(
 ) -> int | None:
     sums = TreeSums()
     for start in range(0, len(nodes), at_once):
-        sums.add(nodes[start : start + at_once])
+        together = nodes[start : start + at_once]
+        sums.add(map(cid_of, together), together)
     cids = [*map(cid_of, nodes), *records]
     return sums.count_records(root, len(cids), sum(map(hash, cids)), is_each_single=is_each_single)
 
