@@ -63,8 +63,11 @@ _FORM: Final = re.compile(
 _LEFT_SUBTREE: Final = re.compile(_NODE_L + _LINK, re.DOTALL)
 _RIGHT_SUBTREES: Final = re.compile(_ENTRY_T + _LINK, re.DOTALL)
 _VALUES: Final = re.compile(_ENTRY_V + _LINK, re.DOTALL)
-_LINKS: Final = re.compile(_LINK, re.DOTALL)
-_LINK_START: Final = LINK_HEAD + DAG_CBOR_PREFIX
+RIGHT_LINK: Final = _ENTRY_T + LINK_HEAD
+"""Stands before each link to a subtree but the first, and nowhere else in a node."""
+LEAF_END: Final = _NODE_L + _NULL
+"""How a node without a first subtree ends."""
+_VALUE_START: Final = _ENTRY_V + LINK_HEAD + DAG_CBOR_PREFIX
 
 
 class MstError(IntegrityError):
@@ -164,14 +167,9 @@ def find_values(data: bytes) -> list[bytes]:
     return _VALUES.findall(data)
 
 
-def find_links(data: bytes) -> list[bytes]:
-    """The same for the CIDs of all records and subtrees, in their order."""
-    return _LINKS.findall(data)
-
-
-def count_links(data: bytes) -> int | None:
-    """How many links `find_links` finds in the block of one node; None if it has not the form of one."""
-    return data.count(_LINK_START) if _FORM.fullmatch(data) is not None else None
+def count_values(data: bytes) -> int | None:
+    """How many `find_values` finds in the block of one node; None if it has not the form of one."""
+    return data.count(_VALUE_START) if _FORM.fullmatch(data) is not None else None
 
 
 def read_links(data: bytes) -> tuple[list[bytes], list[bytes]]:

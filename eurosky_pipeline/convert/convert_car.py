@@ -97,8 +97,8 @@ def convert_car(
     lead to, and is decided by the arguments to the byte.
 
     What is not touched is not judged: every block is hashed, and every node and record is found, but a record that
-    stays is not decoded, and a node that leads to none that may change is not looked at, or, where the tree has to be
-    walked, its form alone. `verify_car` looks at everything.
+    stays is not decoded, and of a node that leads to none that may change the form alone is looked at (where none at
+    all may change, not even that). `verify_car` looks at everything.
 
     Args:
         target: replaced at the very end, and only if something changed; may be `source`.

@@ -30,7 +30,7 @@ from eurosky_pipeline.atproto.indexed_car import (
     open_regular_file,
     the_root,
 )
-from eurosky_pipeline.atproto.mst_node import NODE_START, count_links
+from eurosky_pipeline.atproto.mst_node import NODE_START, count_values, find_subtrees
 from eurosky_pipeline.atproto.varint import encode_varint
 from eurosky_pipeline.convert.strong_refs import cid_texts, own_prefix
 from eurosky_pipeline.convert.tree_sums import TreeSums
@@ -74,8 +74,8 @@ class ScannedCar:
         self.commit_place = 0
         self._sums = TreeSums()
         self._block_count = self._hashes_sum = 0
-        self._node_hashes = array("q")
-        self._node_places, self._link_counts = array("Q"), array("L")
+        self._node_places, self._value_counts = array("Q"), array("L")
+        self._subtree_hashes, self._subtree_counts = array("q"), array("L")
         self._are_all_nodes = True  # which look like one
         self._mentioned, self._mentioning = array("q"), array("Q")
         self._descriptor = open_regular_file(path)
@@ -136,18 +136,17 @@ class ScannedCar:
         Args:
             are_nodes: whether the blocks are nodes.
         """
-        if are_nodes:
-            hashes, links = set(map(hash, cids)), self._sums.hashes
-            found = [place for place in self._node_links if links[place] in hashes]
-        else:
-            found = [*self._links_to(map(hash, cids))]
-        nodes = {bisect_right(self._link_ends, place) for place in found}
-        return [self._node_places[node] for node in sorted(nodes) if node < len(self._node_places)]
+        hashes, counts = (
+            (self._subtree_hashes, self._subtree_counts) if are_nodes else (self._sums.hashes, self._value_counts)
+        )
+        found = compress(count(), map(set(map(hash, cids)).__contains__, hashes))
+        ends = array("L", accumulate(counts))
+        return [self._node_places[node] for node in sorted({bisect_right(ends, number) for number in found})]
 
     @property
     def linked_hashes(self) -> array[int]:
-        """Of the CIDs of all blocks but the commit, each once or more, where there is a `record_count`."""
-        return self._sums.hashes
+        """Of the CIDs of all blocks but commit and root, each once or more, where there is a `record_count`."""
+        return self._sums.hashes + self._subtree_hashes
 
     def places_of(self, cids: Set[bytes]) -> list[int]:
         """Where these blocks stand, each as often as it stands there."""
@@ -164,10 +163,6 @@ class ScannedCar:
             if not places or places[-1] != place:
                 places.append(place)
         return found
-
-    def _links_to(self, hashes: Iterable[int]) -> array[int]:
-        """The numbers, among all links, of those to blocks with these hashes of their CIDs."""
-        return array("L", compress(count(), map(set(hashes).__contains__, self._sums.hashes)))
 
     def _file_state(self) -> tuple[int, int]:
         state = os.fstat(self._descriptor)
@@ -203,12 +198,10 @@ class ScannedCar:
             raise BlockMissingError(f"the commit is missing from the file: {self.root}", cid=self.root, offset=0)
         if self.candidates:
             self._catch_up(noted_from)
-            self._link_ends = array("L", accumulate(self._link_counts))
-            self._node_links = self._links_to(self._node_hashes)
         self.record_count = self._count_by_sums()
 
     def _count_by_sums(self) -> int | None:
-        if self.candidates and (not self._are_all_nodes or len(self._node_links) != len(self._node_hashes) - 1):
+        if not self._are_all_nodes:
             return None
         others = self._block_count - 1, self._hashes_sum - hash(self.root)
         return self._sums.count_records(self.commit.data, *others, is_each_single=bool(self.candidates))
@@ -224,23 +217,28 @@ class ScannedCar:
 
     def _catch_up(self, noted_from: int) -> None:
         """Make good for what passed by before there was anything to convert, and before the commit."""
-        later = self._node_places, self._link_counts
-        self._node_places, self._link_counts = array("Q"), array("L")
+        noted = self._node_places, self._value_counts, self._subtree_hashes, self._subtree_counts
+        later = [kept[:] for kept in noted]
+        for kept in noted:
+            del kept[:]
         for piece in self.pieces():
             if piece.offset >= noted_from:
                 break
             self._note(piece)
-        self._node_places += later[0]
-        self._link_counts += later[1]
+        for kept, behind in zip(noted, later, strict=True):
+            kept.extend(behind)
 
     def _note(self, piece: Piece) -> None:
         """Where its nodes stand, and which of its records name others."""
         nodes = nodes_in(piece)
-        self._node_hashes.extend([hash(piece.cids[number]) for number in nodes])
         self._node_places.extend([block_in(piece, number)[2] for number in nodes])
-        counts = [count_links(piece.datas[number]) for number in nodes]
+        counts = [count_values(piece.datas[number]) for number in nodes]
         self._are_all_nodes = self._are_all_nodes and None not in counts
-        self._link_counts.extend([count or 0 for count in counts])
+        self._value_counts.extend([values or 0 for values in counts])
+        for number in nodes:
+            subtrees = find_subtrees(piece.datas[number])
+            self._subtree_hashes.extend(map(hash, subtrees))
+            self._subtree_counts.append(len(subtrees))
         for number in piece.holding(self._own_prefix):
             cid, data, place = block_in(piece, number)
             if cid[1] == CODEC_DAG_CBOR:  # else no key can name it

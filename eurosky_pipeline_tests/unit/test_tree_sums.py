@@ -25,7 +25,7 @@ def counted(
     sums = TreeSums()
     for start in range(0, len(nodes), at_once):
         together = nodes[start : start + at_once]
-        sums.add(map(cid_of, together), together)
+        sums.add([*map(cid_of, together)], together)
     cids = [*map(cid_of, nodes), *records]
     return sums.count_records(root, len(cids), sum(map(hash, cids)), is_each_single=is_each_single)
 
